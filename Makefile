@@ -1,0 +1,124 @@
+# tokensink: build, test, install. Every target honours CARGO_TARGET_DIR.
+#
+#   make            release build            make test         everything: setup, lint, deny, all tests
+#   make run        see below                make test-unit    tests that need neither root nor a booted system
+#   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
+#   make install    PREFIX, DESTDIR, BINARY
+
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= target
+# A relative one is relative to this directory, for cargo and for us.
+export CARGO_TARGET_DIR
+PREFIX ?= /usr/local
+DESTDIR ?=
+INSTALL ?= install
+BINARY ?= $(CARGO_TARGET_DIR)/release/tokensink
+
+bindir = $(DESTDIR)$(PREFIX)/bin
+libdir = $(DESTDIR)$(PREFIX)/lib
+datadir = $(DESTDIR)$(PREFIX)/share
+
+# What the tests need beside the Rust toolchain, as command:package (a command that is there is not installed).
+TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
+	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
+	systemd-analyze:systemd jq:jq inotifywait:inotify-tools mandoc:mandoc strace:strace
+
+# Where tools and test fixtures are kept between runs.
+TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)
+DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
+
+# Test files that boot a system, mount file systems or run the real CLIs; they need root.
+SYSTEM_TESTS = system claude_real refresh_faults refresh_races
+
+.DEFAULT_GOAL := build
+
+# The figures of the hot path beside their targets, in one run of some four minutes. The profile is the
+# bench's own: it only watches, what it watches is the release build.
+bench: build setup
+	$(CARGO) bench --locked --profile dev --bench hot_path
+
+.PHONY: bench build run setup fmt lint deny test test-unit test-system install uninstall
+
+build:
+	$(CARGO) build --release --locked
+
+# The daemon in the foreground where a configuration exists, else the whole chain in a temporary home.
+run: build
+	@set -eu; \
+	for dir in "$${XDG_CONFIG_HOME:-$$HOME/.config}/tokensink" /etc/tokensink /usr/lib/tokensink; do \
+		for file in "$$dir/tokensink.toml" "$$dir"/tokensink.d/*.toml; do \
+			if [ -e "$$file" ]; then exec "$(BINARY)" daemon; fi; \
+		done; \
+	done; \
+	exec "$(BINARY)" selftest
+
+# Installs what is missing, as root; anybody else is told.
+setup:
+	@set -eu; missing=; \
+	for tool in $(TEST_TOOLS); do \
+		command -v "$${tool%%:*}" >/dev/null 2>&1 || missing="$$missing $${tool#*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+			echo "missing packages:$$missing" >&2; exit 1; \
+		fi; \
+		apt-get update -q; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	fi
+	@[ -x "$(DENY)" ] || $(CARGO) install --locked --root "$(TEST_CACHE)/tools" \
+		--target-dir "$(TEST_CACHE)/tools/target" cargo-deny
+
+fmt:
+	$(CARGO) fmt --check
+
+lint: fmt
+	$(CARGO) clippy --all-targets --all-features --locked -- -D warnings
+
+deny:
+	"$(DENY)" check bans licenses sources
+
+test: setup lint deny
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then exec $(CARGO) nextest run --locked --features failpoints --no-fail-fast; \
+	else exec $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4; fi
+
+test-unit:
+	@set -eu; names=; for path in tests/*.rs; do name=$${path#tests/}; name=$${name%.rs}; \
+		case " $(SYSTEM_TESTS) " in *" $$name "*) ;; *) names="$$names --test $$name" ;; esac; done; \
+	exec $(CARGO) test --locked --lib --bins $$names
+
+test-system: setup
+	$(CARGO) test --locked --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
+
+# Installs whichever of these files exist.
+install:
+	@[ -x "$(BINARY)" ] || { echo "$(BINARY) is not there; run make first" >&2; exit 1; }
+	$(INSTALL) -D -m 0755 "$(BINARY)" "$(bindir)/tokensink"
+	@set -eu; put() { [ -e "$$1" ] || return 0; echo "$(INSTALL) -D -m 0644 $$1 $$2"; \
+		$(INSTALL) -D -m 0644 "$$1" "$$2"; }; \
+	put units/user/tokensink.service "$(libdir)/systemd/user/tokensink.service"; \
+	put units/system/tokensink@.service "$(libdir)/systemd/system/tokensink@.service"; \
+	put packaging/catalog/tokensink.catalog "$(libdir)/systemd/catalog/tokensink.catalog"; \
+	put packaging/preset/50-tokensink.preset "$(libdir)/systemd/user-preset/50-tokensink.preset"; \
+	for section in 1 5 8; do for page in man/*.$$section; do \
+		put "$$page" "$(datadir)/man/man$$section/$${page##*/}"; done; done; \
+	for page in README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT docs/*.md; do \
+		put "$$page" "$(datadir)/doc/tokensink/$${page##*/}"; done; \
+	for page in docs/formats/*.md; do put "$$page" "$(datadir)/doc/tokensink/formats/$${page##*/}"; done; \
+	put packaging/examples/tokensink.toml "$(datadir)/doc/tokensink/examples/tokensink.toml"; \
+	put packaging/completions/tokensink.bash "$(datadir)/bash-completion/completions/tokensink"; \
+	put packaging/completions/_tokensink "$(datadir)/zsh/site-functions/_tokensink"; \
+	put packaging/completions/tokensink.fish "$(datadir)/fish/vendor_completions.d/tokensink.fish"
+	@for unit in user/tokensink.service system/tokensink@.service; do \
+		[ ! -e "$(libdir)/systemd/$$unit" ] || \
+		sed -i 's|@bindir@|$(PREFIX)/bin|g' "$(libdir)/systemd/$$unit"; done
+	@[ -n "$(DESTDIR)" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog || true
+
+uninstall:
+	rm -f "$(bindir)/tokensink" "$(libdir)/systemd/user/tokensink.service" \
+		"$(libdir)/systemd/system/tokensink@.service" "$(libdir)/systemd/catalog/tokensink.catalog" \
+		"$(libdir)/systemd/user-preset/50-tokensink.preset" "$(datadir)/bash-completion/completions/tokensink" "$(datadir)/zsh/site-functions/_tokensink" \
+		"$(datadir)/fish/vendor_completions.d/tokensink.fish" \
+		"$(datadir)"/man/man[158]/tokensink*.[158]
+	rm -rf "$(datadir)/doc/tokensink"
+	@[ -n "$(DESTDIR)" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog || true
