@@ -1,0 +1,174 @@
+//! Stable codes of findings: added to, never renamed. Each is explained in `tokensink(1)`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal),+ $(,)?) => {
+        /// What is wrong, as a word that scripts may match on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The code as printed.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The login is dead; only a person can renew it.
+    LoginNeeded = "LOGIN_NEEDED",
+    /// The login's own deadline is near; refreshing does not move it.
+    LoginExpiring = "LOGIN_EXPIRING",
+    /// The source holds blank tokens.
+    Husk = "HUSK",
+    /// The source or a sink cannot be read or parsed.
+    Unreadable = "UNREADABLE",
+    /// The source or a sink is not there.
+    Missing = "MISSING",
+    /// Two copies belong to different accounts.
+    AccountMismatch = "ACCOUNT_MISMATCH",
+    /// The source holds an older generation than one we have already seen, or than a sink.
+    StaleSource = "STALE_SOURCE",
+    /// Somebody overwrote a sink with an older generation; it was put right again.
+    Clobbered = "CLOBBERED",
+    /// Somebody keeps overwriting a sink: another syncer or refresher of the same family.
+    SecondWriter = "SECOND_WRITER",
+    /// One refresh token lives in two stores.
+    DuplicateFamily = "DUPLICATE_FAMILY",
+    /// The provider's official CLI was there and is gone.
+    CliMissing = "CLI_MISSING",
+    /// The provider refused the refresh token.
+    RefreshRefused = "REFRESH_REFUSED",
+    /// It is not known whether a refresh was spent.
+    RefreshUnknown = "REFRESH_UNKNOWN",
+    /// Refreshing is blocked by budget, backoff or a held lock.
+    RefreshBlocked = "REFRESH_BLOCKED",
+    /// The gateway keeps credentials in SQLite; the JSON store must not be written any more.
+    StoreRetired = "STORE_RETIRED",
+    /// The gateway's release is unknown, or not one whose store may be written.
+    VersionUnsupported = "VERSION_UNSUPPORTED",
+    /// The gateway's store does not exist yet and creating it would block an import of its own.
+    ImportPending = "IMPORT_PENDING",
+    /// A gateway does not provably use the current generation.
+    NotConverged = "NOT_CONVERGED",
+    /// A consumer sees an old inode of a file that was replaced.
+    StaleInode = "STALE_INODE",
+    /// A sink could not be written.
+    SinkFailed = "SINK_FAILED",
+    /// A gateway's unit could not be restarted.
+    UnitFailed = "UNIT_FAILED",
+    /// The D-Bus of the service manager cannot be reached.
+    BusUnavailable = "BUS_UNAVAILABLE",
+    /// A directory cannot be watched; its files are polled instead.
+    WatchLost = "WATCH_LOST",
+    /// The clock jumped, or disagrees with a provider's.
+    ClockSuspect = "CLOCK_SUSPECT",
+    /// An expiry is written in the wrong unit (seconds where milliseconds belong).
+    ExpiryUnits = "EXPIRY_UNITS",
+    /// An alert could not be delivered.
+    AlertFailed = "ALERT_FAILED",
+    /// A file with tokens may be read by others.
+    ModeTooWide = "MODE_TOO_WIDE",
+    /// An environment variable of the consumer hides the file.
+    EnvShadowsFile = "ENV_SHADOWS_FILE",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How much a finding matters. Only warning and up are sent anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Someone should look.
+    Warning,
+    /// Something is down or a login is lost.
+    Critical,
+}
+
+impl Severity {
+    /// The word used in JSON and in text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// A stable code, its weight and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The stable code.
+    pub code: Code,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The id of the login, sink or gateway, or the unit or path it is about.
+    pub subject: String,
+    /// One sentence for people; contains no secret.
+    pub summary: String,
+    /// The finding that causes this one, as `CODE:subject`; such a finding is not sent by itself.
+    #[serde(default)]
+    pub caused_by: Option<String>,
+    /// The next command a person should run, or an empty text.
+    #[serde(default)]
+    pub next: String,
+}
+
+impl Finding {
+    /// A finding without cause and next command.
+    #[must_use]
+    pub fn new(
+        code: Code,
+        severity: Severity,
+        subject: impl Into<String>,
+        summary: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            severity,
+            subject: subject.into(),
+            summary: summary.into(),
+            caused_by: None,
+            next: String::new(),
+        }
+    }
+
+    /// The same finding, naming the command that helps.
+    #[must_use]
+    pub fn with_next(mut self, next: impl Into<String>) -> Self {
+        self.next = next.into();
+        self
+    }
+
+    /// The same finding, naming the one that causes it.
+    #[must_use]
+    pub fn with_cause(mut self, code: Code, subject: &str) -> Self {
+        self.caused_by = Some(format!("{code}:{subject}"));
+        self
+    }
+
+    /// What makes two findings the same one over time.
+    #[must_use]
+    pub fn key(&self) -> (Code, &str) {
+        (self.code, &self.subject)
+    }
+}
