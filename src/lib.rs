@@ -7,3 +7,4 @@
 //! and `docs/architecture.md` says what each layer may use.
 
 pub mod base;
+pub mod format;
