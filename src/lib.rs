@@ -7,4 +7,5 @@
 //! and `docs/architecture.md` says what each layer may use.
 
 pub mod base;
+pub mod core;
 pub mod format;

@@ -1,0 +1,314 @@
+//! What is wrong, as findings: the one place that `status`, `doctor`, alerts, the journal and the
+//! service's status line read from.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::memory::{LoginMemory, Memory, TargetMemory};
+use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, Render, TargetState};
+use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
+use super::refresh::Stop;
+use super::verdict::{self, LoginState};
+use crate::base::code::{Code, Finding, Severity};
+use crate::base::credential::SourceReading;
+use crate::base::id::Provider;
+use crate::base::time::{Timestamp, short_duration};
+use crate::format::auth_profiles::EntryForm;
+
+/// How long a sink that was put right again stays a finding.
+const CLOBBER_MEMORY: Duration = Duration::from_secs(3600);
+/// Permission bits that let others than owner and group read, or the group write.
+const TOO_WIDE: u32 = 0o037;
+
+/// Every finding that is open now.
+#[must_use]
+pub fn findings(
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    plan: &Plan,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if desired.logins.is_empty() {
+        found.push(Finding::new(Code::Missing, Severity::Warning, "logins", "no login is configured"));
+    }
+    for login in &desired.logins {
+        if let Some(source) = observed.source(&login.id) {
+            let known = memory.logins.get(&login.id);
+            found.extend(login_findings(login, source, known, desired.warn, now));
+        }
+    }
+    found.extend(plan.findings.iter().cloned());
+    for target in &observed.targets {
+        found.extend(too_wide(&target.id.to_string(), &target.path, target.mode));
+        if let Some(known) = memory.targets.get(&target.id.to_string()) {
+            found.extend(write_failure(&target.id.to_string(), known));
+            found.extend(overwritten(&target.id.to_string(), &target.path, known, now));
+        }
+    }
+    found.extend(shared_families(desired, observed));
+    for gateway in &desired.gateways {
+        let Some(known) = memory.gateways.get(&gateway.id) else { continue };
+        if let Some(failure) = &known.failure {
+            let severity = if known.pending.is_some() { Severity::Critical } else { Severity::Warning };
+            let finding = Finding::new(failure.code, severity, gateway.id.as_str(), failure.summary.clone());
+            found.push(finding.with_next(failure.next.clone()));
+        }
+    }
+    for (path, reason) in &observed.unwatched {
+        let summary = format!("{path} cannot be watched ({reason}); it is polled instead");
+        found.push(Finding::new(Code::WatchLost, Severity::Warning, path, summary));
+    }
+    each_once(found)
+}
+
+/// The first of several findings with one key: what is seen now comes before what is remembered.
+fn each_once(mut found: Vec<Finding>) -> Vec<Finding> {
+    let mut known = BTreeSet::new();
+    found.retain(|f| known.insert((f.code, f.subject.clone())));
+    found
+}
+
+fn login_findings(
+    login: &DesiredLogin,
+    source: &ObservedSource,
+    known: Option<&LoginMemory>,
+    warn: Duration,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !source.settled {
+        return found;
+    }
+    let path = &source.path;
+    let verdict = verdict::judge(&source.reading, is_refused(known), warn, now);
+    let dead = |code, summary: String| {
+        Finding::new(code, Severity::Critical, login.id.as_str(), summary)
+            .with_next(login_command(login.provider))
+    };
+    match &source.reading {
+        SourceReading::Husk { login_ended } => {
+            let why = login_ended.as_ref().map_or(String::new(), |w| format!(" ({})", clipped(w)));
+            found.push(dead(Code::Husk, format!("{path} holds blank tokens{why}: the CLI was logged out")));
+        }
+        SourceReading::Missing => found.push(dead(Code::Missing, format!("{path} does not exist"))),
+        SourceReading::Partial { field } => {
+            found.push(dead(Code::Unreadable, format!("{path}: no usable {field}")))
+        }
+        SourceReading::Unparseable { reason } | SourceReading::Unreadable { reason } => {
+            found.push(dead(Code::Unreadable, format!("{path}: {reason}")));
+        }
+        SourceReading::Ok(credential) => {
+            match verdict.state {
+                LoginState::LoginNeeded => found.push(dead(Code::LoginNeeded, "the login has ended".into())),
+                LoginState::Expired => {
+                    found.push(dead(
+                        Code::LoginNeeded,
+                        "the access token is over and cannot be refreshed".into(),
+                    ));
+                }
+                LoginState::Expiring => {
+                    // The deadline of a login that cannot be refreshed is not what ends it first.
+                    let ends = match &credential.refresh {
+                        Some(_) => credential.login_deadline,
+                        None => credential.expires_at,
+                    };
+                    let left =
+                        ends.map_or_else(String::new, |at| format!(" in {}", short_duration(at.since(now))));
+                    found.push(
+                        Finding::new(
+                            Code::LoginExpiring,
+                            Severity::Warning,
+                            login.id.as_str(),
+                            format!("the login ends{left} and no refresh can extend it"),
+                        )
+                        .with_next(login_command(login.provider)),
+                    );
+                }
+                _ => {}
+            }
+            found.extend(refresh_findings(login, known));
+            if credential.expiry_in_seconds {
+                let summary = format!("{path} notes its expiry in seconds where milliseconds belong");
+                found.push(Finding::new(Code::ExpiryUnits, Severity::Notice, login.id.as_str(), summary));
+            }
+        }
+    }
+    found.extend(too_wide(login.id.as_str(), path, source.mode));
+    found
+}
+
+/// True when the provider refused the refresh token that is at the source now.
+#[must_use]
+pub fn is_refused(known: Option<&LoginMemory>) -> bool {
+    known.and_then(LoginMemory::stop) == Some(&Stop::Rejected)
+}
+
+/// What stands in the way of the next refresh.
+fn refresh_findings(login: &DesiredLogin, known: Option<&LoginMemory>) -> Vec<Finding> {
+    /// Failures in a row that a passing trouble explains.
+    const PASSING: u32 = 3;
+    let Some(known) = known else { return Vec::new() };
+    let subject = login.id.as_str();
+    let detail = &known.refresh.detail;
+    let finding = |code, severity, summary: String| Finding::new(code, severity, subject, summary);
+    let mut found = Vec::new();
+    match known.stop() {
+        Some(Stop::Rejected) => found.push(
+            finding(Code::RefreshRefused, Severity::Warning, detail.clone())
+                .with_cause(Code::LoginNeeded, subject),
+        ),
+        Some(Stop::Unknown) => found.push(
+            finding(
+                Code::RefreshUnknown,
+                Severity::Warning,
+                format!("{detail}; the same token is not sent again by itself"),
+            )
+            .with_next(format!("tokensink refresh {subject} --force")),
+        ),
+        None if known.refresh.failures >= PASSING => found.push(finding(
+            Code::RefreshBlocked,
+            Severity::Warning,
+            format!("{} refreshes in a row did not succeed: {detail}", known.refresh.failures),
+        )),
+        None => {}
+    }
+    if let (Some(cli), true) = (&known.cli, known.cli_gone) {
+        found.push(finding(
+            Code::CliMissing,
+            Severity::Warning,
+            format!("{cli} was there and is gone; the login is not refreshed in another way"),
+        ));
+    }
+    found
+}
+
+/// The command with which a person logs in again.
+#[must_use]
+pub const fn login_command(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Claude => "claude auth login",
+        Provider::Codex => "codex login --device-auth",
+        _ => "",
+    }
+}
+
+fn too_wide(subject: &str, path: &str, mode: Option<u32>) -> Option<Finding> {
+    let mode = mode.filter(|m| m & TOO_WIDE != 0)?;
+    let summary = format!("{path} has mode {:04o}, wider than 0640", mode & 0o7777);
+    Some(
+        Finding::new(Code::ModeTooWide, Severity::Warning, subject, summary)
+            .with_next(format!("chmod 0600 {path}")),
+    )
+}
+
+fn write_failure(subject: &str, known: &TargetMemory) -> Option<Finding> {
+    let failure = known.failure.as_ref()?;
+    Some(Finding::new(Code::SinkFailed, Severity::Critical, subject, failure.clone()))
+}
+
+fn overwritten(subject: &str, path: &str, known: &TargetMemory, now: Timestamp) -> Vec<Finding> {
+    let within = |span: Duration| known.clobbered_at.iter().filter(|at| **at >= now.before(span)).count();
+    let count = within(CLOBBER_MEMORY);
+    if count == 0 {
+        return Vec::new();
+    }
+    let by = known.clobbered_by.as_ref().map_or_else(String::new, |who| format!(" by {who}"));
+    let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+    let clobbered = Finding::new(
+        Code::Clobbered,
+        Severity::Warning,
+        subject,
+        format!(
+            "{path} was overwritten with an older generation{by}, {times} in the last hour; it was put right"
+        ),
+    );
+    if within(FIGHT_WINDOW) < FIGHT_COUNT {
+        return vec![clobbered];
+    }
+    let fight = Finding::new(
+        Code::SecondWriter,
+        Severity::Warning,
+        subject,
+        format!(
+            "another program{by} keeps writing older tokens to {path}; it is put right once a minute at most"
+        ),
+    );
+    vec![fight, clobbered.with_cause(Code::SecondWriter, subject)]
+}
+
+/// Sinks that are handed the refresh token: one family, two owners. Our own configuration asks
+/// for it, so it is a notice.
+fn shared_families(desired: &Desired, observed: &Observed) -> Vec<Finding> {
+    let hands_over = |sink: &super::model::DesiredSink| match &sink.render {
+        Render::OAuthJson { refresh, .. } => *refresh,
+        Render::AuthProfiles { .. } => observed
+            .targets
+            .iter()
+            .any(|t| t.id.sink == sink.id && matches!(t.form, Some(EntryForm::OAuth { with_refresh: true }))),
+        Render::Template => observed
+            .targets
+            .iter()
+            .any(|t| t.id.sink == sink.id && t.template.as_ref().is_some_and(|t| t.uses_refresh_token())),
+        Render::EnvFile { .. } | Render::SecretFile | Render::Command => false,
+    };
+    let shared = desired.sinks.iter().filter(|s| hands_over(s));
+    shared
+        .map(|sink| {
+            let summary = format!(
+                "sink {} holds the refresh token of login {} too: whoever refreshes there logs the other out",
+                sink.id, sink.login
+            );
+            Finding::new(Code::DuplicateFamily, Severity::Notice, sink.id.as_str(), summary)
+        })
+        .collect()
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+/// The worst state of all logins, and one line about it: `STATUS=` and the first line of `status`.
+#[must_use]
+pub fn headline(
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    plan: &Plan,
+    findings: &[Finding],
+    now: Timestamp,
+) -> String {
+    let current = plan.targets.iter().filter(|t| t.state == TargetState::Current).count();
+    let logins: Vec<String> = desired
+        .logins
+        .iter()
+        .map(|login| {
+            let Some(source) = observed.source(&login.id) else { return format!("{}: not read", login.id) };
+            let verdict =
+                verdict::judge(&source.reading, is_refused(memory.logins.get(&login.id)), desired.warn, now);
+            let word = if verdict.renewing { "renewing" } else { verdict.state.as_str() };
+            match &source.reading {
+                SourceReading::Ok(credential) => match credential.expires_at {
+                    Some(at) if at > now => {
+                        format!("{} {word}, {} left", login.id, short_duration(at.since(now)))
+                    }
+                    Some(at) => format!("{} {word}, over since {}", login.id, short_duration(now.since(at))),
+                    None => format!("{} {word}", login.id),
+                },
+                _ => format!("{} {word}", login.id),
+            }
+        })
+        .collect();
+    let mut line = format!("{}; {current}/{} sinks current", logins.join(", "), plan.targets.len());
+    let mut serious: Vec<&Finding> = findings.iter().filter(|f| f.severity > Severity::Notice).collect();
+    serious.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    if let Some((first, rest)) = serious.split_first() {
+        line.push_str("; ");
+        line.push_str(first.code.as_str());
+        if !rest.is_empty() {
+            line.push_str(&format!(" and {} more", rest.len()));
+        }
+    }
+    line
+}

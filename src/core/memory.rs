@@ -1,0 +1,293 @@
+//! What survives a restart of the daemon: lineages, what was written where, pending restarts and
+//! open findings. Holds fingerprints and times, never a secret. Stored as `state.json`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::code::{Code, Finding};
+use crate::base::credential::Credential;
+use crate::base::fingerprint::{Fingerprint, FingerprintKey};
+use crate::base::id::{GatewayId, LoginId};
+use crate::base::time::Timestamp;
+use crate::core::refresh::{RefreshMemory, Stop};
+
+/// How many generations of a login are remembered: three weeks at one rotation in eight hours.
+const LINEAGE_LIMIT: usize = 64;
+/// How many overwrites of a target are remembered.
+const CLOBBER_LIMIT: usize = 16;
+
+/// Everything that is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Version of this document.
+    pub format_version: u32,
+    /// By login.
+    pub logins: BTreeMap<LoginId, LoginMemory>,
+    /// By target, as printed.
+    pub targets: BTreeMap<String, TargetMemory>,
+    /// By gateway.
+    pub gateways: BTreeMap<GatewayId, GatewayMemory>,
+    /// Findings that are open.
+    pub findings: Vec<OpenFinding>,
+}
+
+/// What is remembered of a login.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoginMemory {
+    /// Its account, once one was seen; another account is not accepted without being told to.
+    pub account: Option<String>,
+    /// The generations seen, oldest first.
+    pub lineage: Vec<GenerationRecord>,
+    /// The refreshes made from here.
+    pub refresh: RefreshMemory,
+    /// The official CLI, once it was found: if it is gone later, that is a finding and no reason to
+    /// refresh in another way.
+    pub cli: Option<String>,
+    /// It is gone now.
+    pub cli_gone: bool,
+}
+
+/// One generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationRecord {
+    /// Its identity.
+    pub generation: Fingerprint,
+    /// The fingerprint of its access token.
+    pub access: Fingerprint,
+    /// The fingerprint of its refresh token.
+    pub refresh: Option<Fingerprint>,
+    /// When its access token ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was first seen.
+    pub seen_at: Timestamp,
+}
+
+impl GenerationRecord {
+    /// The record of `credential`, first seen `now`.
+    #[must_use]
+    pub fn of(credential: &Credential, key: &FingerprintKey, now: Timestamp) -> Self {
+        Self {
+            generation: key.generation(credential),
+            access: key.fingerprint(&credential.access),
+            refresh: credential.refresh.as_ref().map(|r| key.fingerprint(r)),
+            expires_at: credential.expires_at,
+            seen_at: now,
+        }
+    }
+}
+
+impl LoginMemory {
+    /// Notes a generation as the newest one.
+    pub fn remember(&mut self, record: GenerationRecord, account: Option<&String>) {
+        self.lineage.retain(|r| r.generation != record.generation);
+        self.lineage.push(record);
+        let surplus = self.lineage.len().saturating_sub(LINEAGE_LIMIT);
+        self.lineage.drain(..surplus);
+        if let Some(account) = account {
+            self.account = Some(account.clone());
+        }
+    }
+
+    /// The terminal state of the refresh token that is at the source now.
+    #[must_use]
+    pub fn stop(&self) -> Option<&Stop> {
+        self.refresh.stopped_for(self.newest()?.refresh.as_ref()?)
+    }
+
+    /// The newest generation.
+    #[must_use]
+    pub fn newest(&self) -> Option<&GenerationRecord> {
+        self.lineage.last()
+    }
+
+    /// True when an access token of that fingerprint was seen at the source.
+    #[must_use]
+    pub fn knows_access(&self, access: &Fingerprint) -> bool {
+        self.lineage.iter().any(|r| &r.access == access)
+    }
+
+    /// True when a refresh token of that fingerprint was seen at the source.
+    #[must_use]
+    pub fn knows_refresh(&self, refresh: &Fingerprint) -> bool {
+        self.lineage.iter().any(|r| r.refresh.as_ref() == Some(refresh))
+    }
+}
+
+/// What is remembered of a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetMemory {
+    /// The generation last written there, or found there.
+    pub generation: Option<Fingerprint>,
+    /// When we last wrote it.
+    pub written_at: Option<Timestamp>,
+    /// When somebody replaced our content with an older one, oldest first.
+    pub clobbered_at: Vec<Timestamp>,
+    /// Who did it, where that could be seen.
+    pub clobbered_by: Option<String>,
+    /// Why the last write failed; `None` after one that worked.
+    pub failure: Option<String>,
+    /// A command that did not take a generation yet.
+    pub retry: Option<Retry>,
+}
+
+/// A generation that a command did not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The generation; another one is handed over at once.
+    pub generation: Fingerprint,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Not before this time.
+    pub not_before: Timestamp,
+}
+
+impl TargetMemory {
+    /// Notes that our content was replaced.
+    pub fn note_clobber(&mut self, now: Timestamp) {
+        self.clobbered_at.push(now);
+        let surplus = self.clobbered_at.len().saturating_sub(CLOBBER_LIMIT);
+        self.clobbered_at.drain(..surplus);
+    }
+}
+
+/// What a gateway was last made to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LastAction {
+    /// Nothing.
+    #[default]
+    None,
+    /// A reload.
+    Reload,
+    /// A restart.
+    Restart,
+    /// Its container was made anew.
+    Recreate,
+}
+
+impl LastAction {
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+        }
+    }
+}
+
+/// What is remembered of a gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayMemory {
+    /// A change of its sinks that it has not been made to use yet.
+    pub pending: Option<Pending>,
+    /// What was done last.
+    pub last_action: LastAction,
+    /// When that ended.
+    pub last_at: Option<Timestamp>,
+    /// Why the last attempt failed: a stable word and a sentence.
+    pub failure: Option<Failure>,
+    /// Whether it answered its probe after the last action; `None` without a probe.
+    pub ready: Option<bool>,
+    /// The unit's invocation after the last restart.
+    pub invocation: Option<String>,
+}
+
+/// A change that a gateway has not been made to use yet. Written before the first rename.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When its sinks last changed. Tells one change from the next: an attempt settles the change
+    /// it began with, and no later one.
+    pub since: Timestamp,
+    /// When the token it uses now ends.
+    pub token_ends: Option<Timestamp>,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Not before this time (after a failed attempt).
+    pub not_before: Option<Timestamp>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The finding it is.
+    pub code: Code,
+    /// One sentence.
+    pub summary: String,
+    /// The next command a person should run; may be empty.
+    #[serde(default)]
+    pub next: String,
+}
+
+/// A finding and when it was raised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFinding {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// When it was raised.
+    pub since: Timestamp,
+}
+
+/// What changed among the findings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FindingChanges {
+    /// New ones.
+    pub raised: Vec<Finding>,
+    /// Those that are gone.
+    pub cleared: Vec<Finding>,
+}
+
+impl GatewayMemory {
+    /// Notes that the gateway's sinks change now. A change that is still pending is part of it.
+    pub fn note_change(&mut self, now: Timestamp, token_ends: Option<Timestamp>) {
+        let before = self.pending.take();
+        let since = before.as_ref().map_or(now, |p| now.max(p.since.after(Duration::from_millis(1))));
+        // The gateway still uses the token from before the first of these changes.
+        let token_ends = before.map_or(token_ends, |p| p.token_ends);
+        self.pending = Some(Pending { since, token_ends, attempts: 0, not_before: None });
+    }
+
+    /// Notes that the change of that time was applied; a later one stays pending.
+    pub fn note_applied(&mut self, change: Timestamp) {
+        self.pending = self.pending.take().filter(|p| p.since != change);
+    }
+}
+
+impl Memory {
+    /// The version of the document that this code writes.
+    pub const VERSION: u32 = 1;
+
+    /// Replaces the open findings by `now_open`, keeping the time of those that stay.
+    pub fn replace_findings(&mut self, now_open: &[Finding], now: Timestamp) -> FindingChanges {
+        let mut changes = FindingChanges::default();
+        let before = std::mem::take(&mut self.findings);
+        for finding in now_open {
+            let since = before.iter().find(|o| o.finding.key() == finding.key()).map(|o| o.since);
+            if since.is_none() {
+                changes.raised.push(finding.clone());
+            }
+            self.findings.push(OpenFinding { finding: finding.clone(), since: since.unwrap_or(now) });
+        }
+        for open in before {
+            if !now_open.iter().any(|f| f.key() == open.finding.key()) {
+                changes.cleared.push(open.finding);
+            }
+        }
+        changes
+    }
+
+    /// Since when a finding is open; `now` for one that is not.
+    #[must_use]
+    pub fn open_since(&self, finding: &Finding, now: Timestamp) -> Timestamp {
+        self.findings.iter().find(|o| o.finding.key() == finding.key()).map_or(now, |o| o.since)
+    }
+}

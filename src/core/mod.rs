@@ -1,0 +1,14 @@
+//! Decisions. Facts and time go in, plans and findings come out; nothing here does I/O, asks the
+//! clock, draws random numbers, logs or waits.
+
+pub mod apply;
+pub mod choose;
+pub mod health;
+pub mod memory;
+pub mod model;
+pub mod plan;
+pub mod refresh;
+pub mod report;
+pub mod token_answer;
+pub mod verdict;
+pub mod windows;

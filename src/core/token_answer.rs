@@ -1,0 +1,167 @@
+//! What a token endpoint's answer means (RFC 6749 sections 5.1 and 5.2, and what Claude's and
+//! Codex's endpoints really send). Three outcomes matter: a grant, a refusal, and everything that
+//! leaves it open whether the refresh token was spent.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::secret::Secret;
+
+/// The longest lifetime of an access token that is believed; one year and some days of grace.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 86_400);
+/// Texts of errors that are shown are cut to this length.
+const SHOWN: usize = 60;
+/// Without a usable `Retry-After`.
+const THROTTLE: Duration = Duration::from_secs(15 * 60);
+/// The longest pause that a server can ask for.
+const THROTTLE_MOST: Duration = Duration::from_secs(24 * 3600);
+
+/// What a grant brought. A field that is absent keeps what was there before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// The new access token.
+    pub access: Option<Secret>,
+    /// The new refresh token; absent where the provider does not rotate.
+    pub refresh: Option<Secret>,
+    /// The id token (OpenID Connect).
+    pub id_token: Option<Secret>,
+    /// Lifetime of the access token; absent also for an absurd one.
+    pub expires_in: Option<Duration>,
+    /// Lifetime of the login itself (Claude: `refresh_token_expires_in`).
+    pub login_ends_in: Option<Duration>,
+    /// The scopes granted.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// What an answer means for the refresh token that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was traded.
+    Granted(Grant),
+    /// It is dead, says the server: to be believed only after the source was read again.
+    Rejected {
+        /// The error word.
+        error: String,
+    },
+    /// The request itself was wrong: our bug, or the endpoint has changed. Not the token's fault.
+    BadRequest {
+        /// The error word.
+        error: String,
+    },
+    /// Too many requests.
+    Throttled {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// An edge or policy refused us: wait for hours.
+    Blocked {
+        /// The status.
+        status: u16,
+    },
+    /// The server failed; it says nothing about the token.
+    ServerFailed {
+        /// The status.
+        status: u16,
+    },
+    /// Success that cannot be read: the token may have been spent.
+    Unreadable {
+        /// Why, without quoting the answer.
+        why: &'static str,
+    },
+}
+
+/// Judges an answer. `retry_after` is the header's text.
+#[must_use]
+pub fn judge(status: u16, retry_after: Option<&str>, body: &[u8]) -> Answer {
+    match status {
+        200..=299 => granted(body),
+        400 | 401 | 404 => refused(status, body),
+        // An `invalid_grant` inside a 403 is not believed either: Claude Code 2.1.329 keeps the login.
+        403 | 407 | 451 => Answer::Blocked { status },
+        429 => Answer::Throttled { wait: wait_of(retry_after) },
+        // No redirect is followed with a refresh token in hand.
+        300..=399 => Answer::Blocked { status },
+        503 if retry_after.is_some() => Answer::Throttled { wait: wait_of(retry_after) },
+        500..=599 | 408 => Answer::ServerFailed { status },
+        _ => Answer::BadRequest { error: format!("status {status}") },
+    }
+}
+
+fn granted(body: &[u8]) -> Answer {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return Answer::Unreadable { why: "the answer is not JSON" };
+    };
+    let Some(fields) = value.as_object() else {
+        return Answer::Unreadable { why: "the answer is not an object" };
+    };
+    let secret = |name: &str| {
+        let text = fields.get(name).and_then(Value::as_str).filter(|t| !t.trim().is_empty())?;
+        Some(Secret::new(text.to_owned()))
+    };
+    let seconds = |name: &str| {
+        let number = fields.get(name)?;
+        let seconds = number.as_f64().or_else(|| number.as_str()?.parse().ok())?;
+        let lifetime = Duration::try_from_secs_f64(seconds).ok()?;
+        (lifetime >= Duration::from_secs(1) && lifetime <= LONGEST_LIFETIME).then_some(lifetime)
+    };
+    let scopes = fields
+        .get("scope")
+        .and_then(Value::as_str)
+        .map(|s| s.split_whitespace().map(str::to_owned).collect());
+    let grant = Grant {
+        access: secret("access_token"),
+        refresh: secret("refresh_token"),
+        id_token: secret("id_token"),
+        expires_in: seconds("expires_in"),
+        login_ends_in: seconds("refresh_token_expires_in"),
+        scopes: scopes.filter(|s: &Vec<String>| !s.is_empty()),
+    };
+    if grant.access.is_none() && grant.refresh.is_none() {
+        return Answer::Unreadable { why: "the answer holds no token" };
+    }
+    Answer::Granted(grant)
+}
+
+/// Words that say the refresh token is dead. The Codex ones are what its endpoint answers to a
+/// refresh (codex 0.169.0); `not_found_error` with 404 is Claude's.
+const DEAD: [&str; 8] = [
+    "invalid_grant",
+    "refresh_token_reused",
+    "refresh_token_expired",
+    "refresh_token_invalidated",
+    "token_expired",
+    "token_revoked",
+    "app_session_terminated",
+    "not_found_error",
+];
+
+fn refused(status: u16, body: &[u8]) -> Answer {
+    let error = error_word(body);
+    match error.as_deref() {
+        Some(word) if DEAD.contains(&word) => Answer::Rejected { error: shown(word) },
+        Some(word) => Answer::BadRequest { error: shown(word) },
+        None if status == 404 => Answer::BadRequest { error: "not found".into() },
+        // An HTML page, or nothing: some edge speaks, not the token endpoint.
+        None => Answer::Blocked { status },
+    }
+}
+
+/// `error` as a text, `error.code`, `error.type`, or `code`; in lower case.
+fn error_word(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let candidates = ["/error/code", "/error/type", "/error", "/code"];
+    let word = candidates.iter().find_map(|pointer| value.pointer(pointer).and_then(Value::as_str))?;
+    Some(word.trim().to_ascii_lowercase()).filter(|w| !w.is_empty())
+}
+
+fn shown(word: &str) -> String {
+    word.chars().filter(|c| c.is_ascii_graphic()).take(SHOWN).collect()
+}
+
+/// `Retry-After` in seconds or as a date; a date is left to the default, because only a trusted
+/// clock could turn it into a span.
+fn wait_of(retry_after: Option<&str>) -> Duration {
+    let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
+    seconds.map_or(THROTTLE, |s| Duration::from_secs(s).clamp(Duration::from_secs(1), THROTTLE_MOST))
+}
