@@ -9,3 +9,4 @@
 pub mod base;
 pub mod core;
 pub mod format;
+pub mod sys;

@@ -1,0 +1,17 @@
+//! Thin, tested wrappers of the operating system. They use `base` only and know no provider,
+//! sink or gateway: what a file means is for the callers to say.
+
+pub mod alarm;
+pub mod atomic_file;
+pub mod clock;
+pub(crate) mod failpoint;
+pub mod lock;
+pub mod log;
+pub mod paths;
+pub mod process;
+pub mod random;
+pub mod watch;
+pub mod witness;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,64 @@
+//! Who may have written a file: a best-effort look at `/proc`, made only when somebody overwrote a
+//! sink. inotify does not say who; a process that still has the file open, or whose command line
+//! names it, is a suspect and is called one.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Programs of the shell solutions that tokensink replaces; a running one explains an overwrite.
+const KNOWN_SYNCERS: [&str; 3] = ["sync-oauth-token", "sync-claude-code-auth", "auth-sync"];
+/// Processes looked at, at most.
+const LIMIT: usize = 4096;
+
+/// Names a process that probably wrote `path`: `sync-oauth-token.sh (pid 4711)`.
+#[must_use]
+pub fn suspect(path: &Path) -> Option<String> {
+    let identity = std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let ours = std::process::id();
+    let mut by_command = None;
+    for entry in std::fs::read_dir("/proc").ok()?.flatten().take(LIMIT) {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        if pid == ours {
+            continue;
+        }
+        let process = entry.path();
+        if has_open(&process, identity) {
+            return Some(name_of(&process, pid));
+        }
+        if by_command.is_none() && mentions(&process, path) {
+            by_command = Some(name_of(&process, pid));
+        }
+    }
+    by_command
+}
+
+fn has_open(process: &Path, identity: Option<(u64, u64)>) -> bool {
+    let Ok(open) = std::fs::read_dir(process.join("fd")) else { return false };
+    open.flatten()
+        .filter_map(|fd| std::fs::metadata(fd.path()).ok())
+        .any(|meta| meta.is_file() && Some((meta.dev(), meta.ino())) == identity)
+}
+
+fn mentions(process: &Path, path: &Path) -> bool {
+    let Ok(command) = std::fs::read(process.join("cmdline")) else { return false };
+    let command = String::from_utf8_lossy(&command).into_owned();
+    KNOWN_SYNCERS.iter().any(|name| command.contains(name))
+        || path.to_str().is_some_and(|path| command.split('\0').any(|argument| argument == path))
+}
+
+/// The script or program, without its arguments: those may hold secrets.
+fn name_of(process: &Path, pid: u32) -> String {
+    let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    let mut words = command.split(|b| *b == 0).map(String::from_utf8_lossy);
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    let script = words.next().unwrap_or_default();
+    let is_shell = ["sh", "bash", "dash", "python3", "node"].contains(&program.as_str());
+    let shown = if is_shell && !script.is_empty() && !script.starts_with('-') {
+        script.rsplit('/').next().unwrap_or_default().to_owned()
+    } else {
+        program
+    };
+    let shown: String = shown.chars().filter(|c| !c.is_control()).take(40).collect();
+    format!("{shown} (pid {pid})")
+}
