@@ -10,3 +10,4 @@ pub mod base;
 pub mod core;
 pub mod format;
 pub mod sys;
+pub mod systemd;
