@@ -9,5 +9,6 @@
 pub mod base;
 pub mod core;
 pub mod format;
+pub mod oauth;
 pub mod sys;
 pub mod systemd;

@@ -1,0 +1,181 @@
+//! One request to a token endpoint. The client is made for it and dropped after it: an idle daemon
+//! keeps no TLS state. No retry, no redirect, a bounded answer, and an honest word about whether
+//! the request may have arrived.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+use reqwest::{StatusCode, Url};
+
+use crate::base::secret::Document;
+
+/// How long the whole exchange may take: what Claude Code 2.1.329 allows itself.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a connection may take to be made; nothing is sent before that.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// The largest answer that is read, in bytes.
+const ANSWER_LIMIT: usize = 256 * 1024;
+
+/// How the body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `application/json` (Claude, Codex).
+    Json,
+    /// `application/x-www-form-urlencoded` (RFC 6749).
+    Form,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Request {
+    /// The endpoint.
+    pub url: String,
+    /// How the body is written.
+    pub encoding: Encoding,
+    /// The body.
+    pub body: Document,
+}
+
+/// An answer that was read whole.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// `Retry-After`.
+    pub retry_after: Option<String>,
+    /// `Date`: the server's clock.
+    pub date: Option<String>,
+    /// The body.
+    pub body: Document,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendError {
+    /// The URL is not one that a refresh token may be sent to.
+    Url(&'static str),
+    /// It is certain that nothing was sent.
+    NotSent(String),
+    /// It was sent, or may have been.
+    Unknown(String),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(why) => f.write_str(why),
+            Self::NotSent(why) => write!(f, "not sent: {why}"),
+            Self::Unknown(why) => write!(f, "sent, and no answer that can be read: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Refuses every URL but `https`, and `http` to the loopback.
+///
+/// # Errors
+/// Why the URL is refused.
+pub fn check_url(url: &str) -> Result<Url, SendError> {
+    let url = Url::parse(url).map_err(|_| SendError::Url("the token endpoint is not a URL"))?;
+    let is_loopback = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback => Ok(url),
+        _ => Err(SendError::Url("a refresh token is sent over https only, or to the loopback")),
+    }
+}
+
+/// A client as every request of ours wants it.
+///
+/// # Errors
+/// When the system's certificates cannot be used.
+fn client() -> Result<reqwest::Client, SendError> {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .timeout(DEADLINE)
+        .connect_timeout(CONNECT_DEADLINE)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .pool_max_idle_per_host(0)
+        .build()
+        .map_err(|_| SendError::NotSent("no HTTP client can be made".into()))
+}
+
+/// Sends the request and reads the answer.
+///
+/// # Errors
+/// See [`SendError`]: only `NotSent` and `Url` allow the same token to be sent again.
+pub async fn send(request: Request) -> Result<Reply, SendError> {
+    let url = check_url(&request.url)?;
+    let content_type = match request.encoding {
+        Encoding::Json => "application/json",
+        Encoding::Form => "application/x-www-form-urlencoded",
+    };
+    let sending = client()?
+        .post(url)
+        .header(CONTENT_TYPE, content_type)
+        .header(reqwest::header::ACCEPT, "application/json")
+        .header(reqwest::header::USER_AGENT, concat!("tokensink/", env!("CARGO_PKG_VERSION")))
+        .body(request.body.expose().to_vec());
+    let mut response = sending.send().await.map_err(|error| failure(&error))?;
+    let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let (status, retry_after, date) = (response.status(), text(RETRY_AFTER), text(DATE));
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_LIMIT => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return unread(status, "the answer is too large"),
+            Ok(None) => break,
+            Err(_) => return unread(status, "the connection broke off in the answer"),
+        }
+    }
+    Ok(Reply { status: status.as_u16(), retry_after, date, body: Document::new(body) })
+}
+
+/// An answer whose status came through and whose body did not. A failure is one without its body
+/// too; a success may have brought the new tokens.
+fn unread(status: StatusCode, why: &str) -> Result<Reply, SendError> {
+    if status.is_success() {
+        return Err(SendError::Unknown(why.to_owned()));
+    }
+    Ok(Reply { status: status.as_u16(), retry_after: None, date: None, body: Document::new(Vec::new()) })
+}
+
+/// Errors are told apart by where they arose. Their texts are not repeated: they quote URLs.
+fn failure(error: &reqwest::Error) -> SendError {
+    match () {
+        () if error.is_builder() => SendError::NotSent("the request could not be made".into()),
+        () if error.is_connect() && error.is_timeout() => SendError::NotSent("no connection in time".into()),
+        () if error.is_connect() => SendError::NotSent("no connection".into()),
+        () if error.is_timeout() => SendError::Unknown("no answer in time".into()),
+        () => SendError::Unknown("the connection broke off".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_token_goes_over_https_or_to_the_loopback_and_nowhere_else() {
+        for good in ["https://platform.claude.com/v1/oauth/token", "http://127.0.0.1:9/t", "http://[::1]:9/t"]
+        {
+            assert!(check_url(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["http://platform.claude.com/t", "http://127.0.0.1.evil.example/t", "ftp://x/", "file:///x", "x"]
+        {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
+}
