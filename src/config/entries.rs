@@ -1,0 +1,162 @@
+//! `[[login]]` with `[login.refresh]`, and `[[alert]]`.
+
+use std::collections::BTreeMap;
+
+use crate::base::id::{LoginId, Provider};
+
+use super::check;
+use super::error::{BAD_VALUE, CONFLICT, UNFIT_KEY};
+use super::fragment::{Node, Place, Value};
+use super::merge::id_of;
+use super::schema::{ALERT_KINDS, LOGIN, REFRESH, joined};
+use super::section::{Reader, Section, word};
+use super::settings::{AlertKind, AlertSettings, LoginSettings, RefreshMode, RefreshSettings, RefreshWay};
+
+/// An entry and the place that faults with other entries are reported at.
+#[derive(Debug, Clone)]
+pub struct Placed<T> {
+    /// The entry.
+    pub value: T,
+    /// Its path, or its beginning.
+    pub place: Place,
+    /// The key at that place.
+    pub key: String,
+}
+
+impl<T> Placed<T> {
+    /// Places an entry at one of its keys.
+    #[must_use]
+    pub fn at(value: T, s: &Section<'_>, key: &str) -> Option<Self> {
+        let place = s.place_of(key)?.clone();
+        let key = if s.has(key) { joined(&s.path, key) } else { s.path.clone() };
+        Some(Self { value, place, key })
+    }
+}
+
+const MODES: [(&str, RefreshMode); 4] = [
+    ("auto", RefreshMode::Auto),
+    ("cli", RefreshMode::Cli),
+    ("direct", RefreshMode::Direct),
+    ("off", RefreshMode::Off),
+];
+const WAYS: [(&str, RefreshWay); 2] = [("prompt", RefreshWay::Prompt), ("exchange", RefreshWay::Exchange)];
+const ALERTS: [(&str, AlertKind); 6] = [
+    ("ntfy", AlertKind::Ntfy),
+    ("webhook", AlertKind::Webhook),
+    ("command", AlertKind::Command),
+    ("desktop", AlertKind::Desktop),
+    ("openclaw", AlertKind::OpenClaw),
+    ("journal", AlertKind::Journal),
+];
+
+/// The ids that sinks may name, valid or not, with their provider where it is known.
+#[must_use]
+pub fn known_logins(nodes: &[Node]) -> BTreeMap<&str, Option<Provider>> {
+    let provider = |node: &Node| match &node.value {
+        Value::Table(table) => match table.get("provider") {
+            Some(Node { value: Value::Text(text), .. }) => Provider::from_word(text),
+            _ => None,
+        },
+        _ => None,
+    };
+    nodes.iter().filter_map(|node| Some((id_of(node)?, provider(node)))).collect()
+}
+
+/// A parser of ids.
+pub(super) fn id<T>(
+    make: impl Fn(String) -> Result<T, crate::base::id::InvalidId>,
+) -> impl Fn(&str) -> Result<T, String> {
+    move |text| make(text.to_owned()).map_err(|invalid| invalid.to_string())
+}
+
+/// Reads one `[[login]]`.
+pub fn login(r: &mut Reader<'_>, node: &Node) -> Option<Placed<LoginSettings>> {
+    let s = Section::new(Some(node), &LOGIN, joined("login", id_of(node)?));
+    let id = r.required(&s, "id", id(LoginId::try_new));
+    let words: Vec<(&str, Provider)> = Provider::ALL.iter().map(|one| (one.as_str(), *one)).collect();
+    let provider = r.required(&s, "provider", word(&words));
+    let path = r.optional_path(&s, "path");
+    let label = r.parsed_or(&s, "label", "", |text| Ok(text.to_owned()));
+    let refresh = refresh(r, &s.inner("refresh", &REFRESH), provider);
+    let login = LoginSettings { id: id?, provider: provider?, path, label: label?, refresh };
+    Placed::at(login, &s, "path")
+}
+
+fn refresh(r: &mut Reader<'_>, s: &Section<'_>, provider: Option<Provider>) -> RefreshSettings {
+    let mode = r.parsed_or(s, "mode", "auto", word(&MODES));
+    let margin = r.parsed(s, "margin", |text| check::duration(text, check::MARGIN));
+    let every = r.duration_or(s, "every", "6h", check::EVERY);
+    let command = r.command(s, "command");
+    let way = if provider == Some(Provider::Claude) {
+        r.parsed_or(s, "way", "prompt", word(&WAYS))
+    } else {
+        if provider.is_some() && s.has("way") {
+            r.fault(s, "way", UNFIT_KEY, "is for the provider claude only");
+        }
+        None
+    };
+    RefreshSettings {
+        mode: mode.unwrap_or(RefreshMode::Auto),
+        margin,
+        every,
+        command,
+        way: way.unwrap_or(RefreshWay::Prompt),
+        container: r.parsed(s, "container", |text| check::container_name(text).map(|()| text.to_owned())),
+        env: r.variables(s, "env"),
+        token_url: r.parsed(s, "token_url", |text| check::token_url(text).map(|()| text.to_owned())),
+        grants_per_day: r.number_or(s, "grants_per_day", 12, check::GRANTS),
+    }
+}
+
+/// Reads one `[[alert]]`.
+pub fn alert(r: &mut Reader<'_>, s: &Section<'_>) -> Option<AlertSettings> {
+    let kind = r.required(s, "kind", word(&ALERTS))?;
+    let name = ALERTS.iter().find(|(_, one)| *one == kind).map_or("", |(name, _)| *name);
+    let fitting = ALERT_KINDS.iter().find(|(one, _)| *one == name).map_or(&[] as &[_], |(_, keys)| *keys);
+    unfit(r, s, name, fitting, &["kind"], &ALERT_KINDS);
+    match kind {
+        AlertKind::Ntfy | AlertKind::Webhook => r.missing(s, "url", &format!("is required for {name}")),
+        AlertKind::Command => r.missing(s, "command", "is required for command"),
+        AlertKind::Desktop | AlertKind::OpenClaw | AlertKind::Journal => {}
+    }
+    if s.has("credential") && s.has("token_file") {
+        r.fault(s, "token_file", CONFLICT, "cannot stand beside credential: the secret has one place");
+    }
+    let text = |text: &str| text.to_owned();
+    Some(AlertSettings {
+        kind,
+        url: r.parsed(s, "url", |url| check::url(url).map(|_| text(url))),
+        command: r.command(s, "command"),
+        credential: r.parsed(s, "credential", |name| check::credential_name(name).map(|()| text(name))),
+        token_file: r.optional_path(s, "token_file"),
+    })
+}
+
+/// Notes every written key that does not fit the kind, and says which kinds have it.
+pub(super) fn unfit(
+    r: &mut Reader<'_>,
+    s: &Section<'_>,
+    kind: &str,
+    fitting: &[&str],
+    always: &[&str],
+    kinds: &[(&str, &[&str])],
+) {
+    for (key, _) in s.written() {
+        if fitting.contains(&key) || always.contains(&key) {
+            continue;
+        }
+        let having: Vec<&str> =
+            kinds.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name).collect();
+        let message = format!("does not fit kind '{kind}'; it belongs to {}", having.join(", "));
+        r.fault(s, key, UNFIT_KEY, message);
+    }
+}
+
+/// Notes a bad value when a list names something twice.
+pub(super) fn distinct(r: &mut Reader<'_>, s: &Section<'_>, key: &str, list: &[String]) {
+    let mut sorted: Vec<&String> = list.iter().collect();
+    sorted.sort();
+    if sorted.windows(2).any(|pair| matches!(pair, [left, right] if left == right)) {
+        r.fault(s, key, BAD_VALUE, "names something twice");
+    }
+}
