@@ -11,5 +11,7 @@ pub mod config;
 pub mod core;
 pub mod format;
 pub mod oauth;
+pub mod providers;
+pub mod sinks;
 pub mod sys;
 pub mod systemd;

@@ -1,0 +1,69 @@
+//! Where credentials come from: one file per provider. To add a provider: its path rule and its
+//! reader here, its format in `format/`, its row in `read` and `default_path`, and its page in
+//! `docs/`.
+
+pub mod claude_cli;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::base::credential::SourceReading;
+use crate::base::id::Provider;
+use crate::format;
+use crate::sys::atomic_file::{self, FileState};
+
+/// The environment that path rules look at.
+pub type Variables = BTreeMap<String, String>;
+
+/// The file that the provider's own CLI uses; `None` for a provider without a rule.
+#[must_use]
+pub fn default_path(provider: Provider, home: &Path, variables: &Variables) -> Option<PathBuf> {
+    match provider {
+        Provider::Claude => Some(claude_cli::credentials_path(home, variables)),
+        _ => None,
+    }
+}
+
+/// The name of the provider's own CLI; `None` where it is not driven from here.
+#[must_use]
+pub const fn cli_name(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::Claude => Some("claude"),
+        _ => None,
+    }
+}
+
+/// One read of a source.
+#[derive(Debug)]
+pub struct Read {
+    /// What it showed.
+    pub reading: SourceReading,
+    /// Permission bits, when there is a file that could be read.
+    pub mode: Option<u32>,
+    /// Device and inode of that file.
+    pub identity: Option<(u64, u64)>,
+}
+
+/// Reads a source once.
+#[must_use]
+pub fn read(provider: Provider, path: &Path) -> Read {
+    let without_file = |reading| Read { reading, mode: None, identity: None };
+    if path.as_os_str().is_empty() {
+        let reason = format!("where {provider} keeps its login is not known to this version; set `path`");
+        return without_file(SourceReading::Unreadable { reason });
+    }
+    let file = match atomic_file::observe(path) {
+        FileState::Absent { .. } => return without_file(SourceReading::Missing),
+        FileState::Unreadable { reason, .. } => {
+            return without_file(SourceReading::Unreadable { reason: reason.to_string() });
+        }
+        FileState::Present(file) => file,
+    };
+    let reading = match provider {
+        Provider::Claude => format::claude::parse(file.document.expose()),
+        other => {
+            SourceReading::Unreadable { reason: format!("this version does not read logins of {other}") }
+        }
+    };
+    Read { reading, mode: Some(file.mode), identity: Some((file.dev, file.ino)) }
+}

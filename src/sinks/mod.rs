@@ -1,0 +1,178 @@
+//! Who must have a copy: from a configured sink to its targets, as they are now. Reads only; the
+//! one writer is `sys::atomic_file`, driven by a pass.
+
+pub mod openclaw;
+
+use std::path::{Path, PathBuf};
+
+use crate::base::code::Code;
+use crate::base::id::{Provider, SinkId};
+use crate::config::settings::{Ownership, SinkKind, SinkSettings};
+use crate::core::model::{ObservedTarget, Render, TargetContent, TargetId};
+use crate::core::windows::StoreLockKind;
+use crate::format::template::Template;
+use crate::sys::atomic_file::{self, FileState, ParentState};
+
+/// A target together with what is needed to write it.
+#[derive(Debug)]
+pub struct Place {
+    /// What was seen.
+    pub observed: ObservedTarget,
+    /// The file.
+    pub path: PathBuf,
+    /// The lock that its other writers take.
+    pub lock: Option<StoreLockKind>,
+    /// Mode and owner that the configuration asks for.
+    pub ownership: Ownership,
+    /// What is known of the file that is there.
+    pub file: Option<FileFacts>,
+}
+
+/// What is known of a file that is there.
+#[derive(Debug, Clone, Copy)]
+pub struct FileFacts {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Device.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+/// How the targets of a sink are rendered. `provider` is the provider of its login.
+#[must_use]
+pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
+    let gateway_name = || {
+        // OpenClaw's own names of the providers (2026.2.26).
+        match provider {
+            Provider::Claude => "anthropic",
+            Provider::Codex => "openai-codex",
+            other => other.as_str(),
+        }
+        .to_owned()
+    };
+    match kind {
+        SinkKind::OpenClaw { profile, .. } | SinkKind::AuthProfiles { profile, .. } => {
+            Render::AuthProfiles { profile: profile.clone(), provider: gateway_name() }
+        }
+        SinkKind::OAuthJson { refresh, .. } => {
+            Render::OAuthJson { provider: gateway_name(), refresh: *refresh }
+        }
+        SinkKind::EnvFile { key, .. } => Render::EnvFile { key: key.clone() },
+        SinkKind::Template { .. } => Render::Template,
+        SinkKind::Command { .. } => Render::Command,
+        SinkKind::SecretFile { .. }
+        | SinkKind::SystemdCreds { .. }
+        | SinkKind::ClaudeCredentials { .. }
+        | SinkKind::CodexAuth { .. } => Render::SecretFile,
+    }
+}
+
+/// The targets of a sink as they are now.
+#[must_use]
+pub fn observe(sink: &SinkSettings, search_path: &str) -> Vec<Place> {
+    match &sink.kind {
+        SinkKind::OpenClaw { state_dir, agents, profile, .. } => {
+            openclaw::observe(&sink.id, state_dir, agents, profile, None, search_path)
+        }
+        SinkKind::AuthProfiles { state_dir, agents, profile, form } => {
+            openclaw::observe(&sink.id, state_dir, agents, profile, Some(*form), search_path)
+        }
+        SinkKind::OAuthJson { path, .. } | SinkKind::EnvFile { path, .. } | SinkKind::SecretFile { path } => {
+            vec![file_place(&sink.id, "", path)]
+        }
+        SinkKind::Template { path, source, ownership } => {
+            vec![template_place(&sink.id, path, source, ownership)]
+        }
+        SinkKind::Command { .. } => vec![delivery_place(&sink.id)],
+        SinkKind::SystemdCreds { path, .. }
+        | SinkKind::ClaudeCredentials { path, .. }
+        | SinkKind::CodexAuth { path, .. } => {
+            let mut place = file_place(&sink.id, "", path);
+            let why = format!("this version does not write sinks of kind {}", sink.kind.as_str());
+            place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
+            vec![place]
+        }
+    }
+}
+
+/// The files whose change concerns a sink.
+#[must_use]
+pub fn watched(sink: &SinkSettings) -> Vec<PathBuf> {
+    match &sink.kind {
+        SinkKind::OpenClaw { state_dir, agents, .. } | SinkKind::AuthProfiles { state_dir, agents, .. } => {
+            openclaw::watched(state_dir, agents)
+        }
+        SinkKind::OAuthJson { path, .. } | SinkKind::EnvFile { path, .. } | SinkKind::SecretFile { path } => {
+            vec![path.clone()]
+        }
+        SinkKind::Template { path, source, .. } => vec![path.clone(), source.clone()],
+        SinkKind::Command { .. }
+        | SinkKind::SystemdCreds { .. }
+        | SinkKind::ClaudeCredentials { .. }
+        | SinkKind::CodexAuth { .. } => Vec::new(),
+    }
+}
+
+fn file_place(sink: &SinkId, part: &str, path: &Path) -> Place {
+    let mut file = None;
+    let content = match atomic_file::observe(path) {
+        FileState::Absent { parent: ParentState::Present, .. } => TargetContent::Absent,
+        FileState::Absent { .. } => TargetContent::NoDirectory,
+        FileState::Present(present) => {
+            let kept = FileFacts { mode: present.mode, uid: present.uid, dev: present.dev, ino: present.ino };
+            file = Some(kept);
+            TargetContent::Present(present.document)
+        }
+        FileState::Unreadable { reason, .. } => TargetContent::Unreadable(reason.to_string()),
+    };
+    Place {
+        observed: ObservedTarget {
+            id: TargetId { sink: sink.clone(), part: part.to_owned() },
+            path: path.display().to_string(),
+            content,
+            mode: file.map(|f| f.mode),
+            form: None,
+            template: None,
+            is_read_live: false,
+            release: None,
+        },
+        path: path.to_owned(),
+        lock: None,
+        ownership: Ownership::default(),
+        file,
+    }
+}
+
+fn template_place(sink: &SinkId, path: &Path, source: &Path, ownership: &Ownership) -> Place {
+    let mut place = file_place(sink, "", path);
+    place.ownership = ownership.clone();
+    match read_template(source) {
+        Ok(template) => place.observed.template = Some(template),
+        Err(why) => {
+            place.observed.content =
+                TargetContent::Unreadable(format!("template {}: {why}", source.display()))
+        }
+    }
+    place
+}
+
+fn read_template(source: &Path) -> Result<Template, String> {
+    match atomic_file::observe(source) {
+        FileState::Present(file) => {
+            let text = std::str::from_utf8(file.document.expose()).map_err(|_| "not UTF-8".to_owned())?;
+            Template::parse(text).map_err(|e| e.to_string())
+        }
+        FileState::Absent { .. } => Err("does not exist".to_owned()),
+        FileState::Unreadable { reason, .. } => Err(reason.to_string()),
+    }
+}
+
+fn delivery_place(sink: &SinkId) -> Place {
+    let mut place = file_place(sink, "", Path::new(""));
+    place.observed.content = TargetContent::Delivery;
+    place.observed.path = "command".to_owned();
+    place
+}
