@@ -10,6 +10,7 @@ pub mod base;
 pub mod config;
 pub mod core;
 pub mod format;
+pub mod gateway;
 pub mod oauth;
 pub mod providers;
 pub mod sinks;

@@ -1,0 +1,87 @@
+//! Gateways: made to use the current generation by the least force that works, and asked whether
+//! they do. One file per kind. Nothing here decides when; `core::apply` does.
+
+pub mod command;
+pub mod container;
+pub mod probe;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::base::code::Code;
+use crate::config::settings::{Apply, GatewayKind, GatewaySettings};
+use crate::core::memory::{Failure, LastAction};
+use crate::systemd::bus::BusAddresses;
+
+/// What a gateway was made to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The action.
+    pub action: LastAction,
+    /// The unit's invocation before, where it has one.
+    pub previous: Option<String>,
+    /// The unit's invocation after, where it has one.
+    pub invocation: Option<String>,
+    /// What the probe said; `None` without a probe.
+    pub ready: Option<bool>,
+    /// What happened, as one stable word (`restarted`, `stopped`, …).
+    pub outcome: String,
+}
+
+/// What the gateways need of the surroundings.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Where the buses are.
+    pub buses: BusAddresses,
+    /// Connections that are kept.
+    pub managers: unit::Managers,
+    /// The environment of commands.
+    pub environment: BTreeMap<String, String>,
+    /// How long a command may take.
+    pub command_deadline: Duration,
+}
+
+/// Held until an action is under way: its job submitted, its command about to start, or failed.
+/// Whoever has the other end may do slower things from then on.
+pub type UnderWay = tokio::sync::oneshot::Sender<std::convert::Infallible>;
+
+/// Makes a gateway use what its sinks hold, and asks its probe.
+///
+/// # Errors
+/// A failure names its finding; the change stays pending.
+pub async fn apply(
+    gateway: &GatewaySettings,
+    means: &Means,
+    under_way: UnderWay,
+) -> Result<Applied, Failure> {
+    let mut applied = match &gateway.kind {
+        GatewayKind::Unit { unit, scope } if gateway.apply == Apply::Reload => {
+            unit::reload(unit, *scope, means, under_way).await?
+        }
+        GatewayKind::Unit { unit, scope } => unit::restart(unit, *scope, means, under_way).await?,
+        GatewayKind::Command { command } => {
+            drop(under_way);
+            command::run(command, means).await?
+        }
+        GatewayKind::Compose { dir, service } => {
+            drop(under_way);
+            container::recreate(dir, service, means).await?
+        }
+        GatewayKind::Container { name } => {
+            drop(under_way);
+            container::restart(name, means).await?
+        }
+    };
+    if let Some(url) = &gateway.probe
+        && applied.outcome != unit::STOPPED
+    {
+        let answer = probe::until_ready(url).await;
+        applied.ready = Some(answer.is_ok());
+        if let Err(why) = answer {
+            let summary = format!("{} was restarted and does not answer its probe: {why}", gateway.id);
+            return Err(Failure { code: Code::NotConverged, summary, next: format!("curl -i {url}") });
+        }
+    }
+    Ok(applied)
+}

@@ -1,0 +1,134 @@
+//! A gateway that is a systemd unit: restarted over the D-Bus API of its manager, with the proof
+//! that it really was.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Applied, Means, UnderWay};
+use crate::base::code::Code;
+use crate::config::settings::UnitScope;
+use crate::core::memory::{Failure, LastAction};
+use crate::systemd::bus::{BusAddresses, BusError, Scope};
+use crate::systemd::job::ServiceManager;
+use crate::systemd::outcome::RestartOutcome;
+
+/// How long a job may take: OpenClaw's own unit allows itself 330 s to drain its turns before it
+/// stops (2026.9.6), and then it has to start.
+const JOB_DEADLINE: Duration = Duration::from_secs(400);
+
+/// The outcome of a unit that was not running: there is nothing to restart.
+pub const STOPPED: &str = "stopped";
+
+/// Restarts a unit. `under_way` is dropped once the job is submitted or refused.
+///
+/// # Errors
+/// `UNIT_FAILED` or `BUS_UNAVAILABLE`, with the outcome in words.
+pub async fn restart(
+    unit: &str,
+    scope: UnitScope,
+    means: &Means,
+    under_way: UnderWay,
+) -> Result<Applied, Failure> {
+    let manager = connect(unit, scope, means).await?;
+    let outcome = match manager.submit_restart(unit).await {
+        Ok(mut job) => {
+            drop(under_way);
+            tracing::debug!(unit, job = job.path(), "restart job submitted");
+            job.wait(JOB_DEADLINE).await
+        }
+        Err(outcome) => outcome,
+    };
+    applied(unit, scope, LastAction::Restart, outcome)
+}
+
+/// Reloads a unit, if it can be.
+///
+/// # Errors
+/// As [`restart`].
+pub async fn reload(
+    unit: &str,
+    scope: UnitScope,
+    means: &Means,
+    under_way: UnderWay,
+) -> Result<Applied, Failure> {
+    let manager = connect(unit, scope, means).await?;
+    let outcome = match manager.submit_reload(unit).await {
+        Ok(mut job) => {
+            drop(under_way);
+            job.wait(JOB_DEADLINE).await
+        }
+        Err(outcome) => outcome,
+    };
+    applied(unit, scope, LastAction::Reload, outcome)
+}
+
+/// Connections to service managers, kept between restarts: making one costs a few milliseconds of
+/// the way from a new token to its use, and an idle one costs nothing. One that was lost (a bus
+/// that went away) is made anew.
+#[derive(Debug, Clone, Default)]
+pub struct Managers(Rc<RefCell<Vec<(Scope, ServiceManager)>>>);
+
+impl Managers {
+    async fn of(&self, scope: Scope, buses: &BusAddresses) -> Result<ServiceManager, BusError> {
+        self.0.borrow_mut().retain(|(_, manager)| manager.is_alive());
+        let known = self.0.borrow().iter().find(|(s, _)| *s == scope).map(|(_, manager)| manager.clone());
+        if let Some(manager) = known {
+            return Ok(manager);
+        }
+        let manager = ServiceManager::connect(scope, buses).await?;
+        // Signals arrive unasked on the manager's private socket: that one is not kept.
+        if !manager.is_private() {
+            self.0.borrow_mut().push((scope, manager.clone()));
+        }
+        Ok(manager)
+    }
+}
+
+async fn connect(unit: &str, scope: UnitScope, means: &Means) -> Result<ServiceManager, Failure> {
+    let manager = match scope {
+        UnitScope::User => Scope::User,
+        UnitScope::System => Scope::System,
+    };
+    means.managers.of(manager, &means.buses).await.map_err(|error| Failure {
+        code: Code::BusUnavailable,
+        summary: format!("{unit} could not be restarted: {error}"),
+        next: format!("{} is-system-running", systemctl(scope)),
+    })
+}
+
+const fn systemctl(scope: UnitScope) -> &'static str {
+    match scope {
+        UnitScope::User => "systemctl --user",
+        UnitScope::System => "systemctl",
+    }
+}
+
+fn applied(
+    unit: &str,
+    scope: UnitScope,
+    action: LastAction,
+    outcome: RestartOutcome,
+) -> Result<Applied, Failure> {
+    let word = outcome.as_str().to_owned();
+    let next = format!("{} status {unit}", systemctl(scope));
+    match outcome {
+        RestartOutcome::Restarted { invocation, previous } => {
+            Ok(Applied { action, previous, invocation: Some(invocation), ready: None, outcome: word })
+        }
+        RestartOutcome::Reloaded { invocation } => {
+            Ok(Applied { action, previous: None, invocation: Some(invocation), ready: None, outcome: word })
+        }
+        RestartOutcome::Stopped => Ok(Applied {
+            action: LastAction::None,
+            previous: None,
+            invocation: None,
+            ready: None,
+            outcome: STOPPED.to_owned(),
+        }),
+        RestartOutcome::BusUnavailable { .. } => {
+            Err(Failure { code: Code::BusUnavailable, summary: format!("{unit}: {outcome}"), next })
+        }
+        other => Err(Failure { code: Code::UnitFailed, summary: format!("{unit}: {other}"), next }),
+    }
+}
