@@ -13,6 +13,7 @@ pub mod format;
 pub mod gateway;
 pub mod oauth;
 pub mod providers;
+pub mod refresher;
 pub mod sinks;
 pub mod sys;
 pub mod systemd;

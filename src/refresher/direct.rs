@@ -1,0 +1,359 @@
+//! `direct` mode: our own request to the token endpoint, under the CLI's own locks. See the module
+//! above for the order and its reasons.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::claude::{self, RefreshLocks};
+use super::intent::{Found, Intent, IntentError};
+use super::proof;
+use crate::base::credential::{Credential, Renewed, SourceReading};
+use crate::base::fingerprint::{Fingerprint, FingerprintKey};
+use crate::base::id::LoginId;
+use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
+use crate::core::refresh::{self, Ended, Outcome};
+use crate::core::token_answer::{self, Answer, Grant};
+use crate::format::claude::Store;
+use crate::oauth::endpoint::{self, Request, SendError};
+use crate::sys::atomic_file::{self, Expected, FileState, Policy};
+use crate::sys::{clock, failpoint};
+
+/// What an access token without a usable lifetime is believed to last.
+const UNSTATED_LIFETIME: Duration = Duration::from_secs(3600);
+/// Attempts to store new tokens while somebody else writes the file too.
+const STORE_TRIES: usize = 5;
+/// The pause before a refused token's source is read for the last time.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// One refresh of one login.
+#[derive(Debug)]
+pub struct Refresh<'a> {
+    /// The login.
+    pub login: &'a LoginId,
+    /// Its source.
+    pub source: PathBuf,
+    /// Where intents are kept; it exists.
+    pub intents: PathBuf,
+    /// The token endpoint.
+    pub token_url: String,
+    /// The fingerprint key.
+    pub key: &'a FingerprintKey,
+    /// The generation that the caller found due; a newer one is adopted.
+    pub generation: Option<Fingerprint>,
+    /// A person asked for it and knows that the token may have been spent.
+    pub is_forced: bool,
+    /// Only what an earlier run left is resolved; nothing is sent.
+    pub only_resolves: bool,
+}
+
+impl Refresh<'_> {
+    /// Carries it out.
+    pub async fn run(&self) -> Outcome {
+        let intent = Intent::of(&self.intents, self.login);
+        let mut locks = match RefreshLocks::acquire(&self.source).await {
+            Ok(locks) => locks,
+            Err(error) => return self.not_sent(Some(refresh::busy_wait()), error.to_string()),
+        };
+        failpoint::hit("refresh-locked");
+        let is_doubtful = match self.resolve(&intent).await {
+            Resolved::Ended(outcome) => return outcome,
+            Resolved::Nothing => false,
+            Resolved::Doubtful => true,
+        };
+        if self.only_resolves {
+            return self.not_sent(None, "nothing was left unfinished".into());
+        }
+        let (credential, token, client) = match self.current() {
+            Ok(current) => current,
+            Err(outcome) => return outcome,
+        };
+        let spent = self.key.fingerprint(&token);
+        if let Err(why) = proof::storable(&self.source) {
+            return Self::outcome(Ended::NotSent, &spent, None, why.0);
+        }
+        if let Some(why) = claude::write_lock_blocked(&self.source) {
+            return Self::outcome(Ended::NotSent, &spent, None, why.to_owned());
+        }
+        failpoint::hit("refresh-proven");
+        if let Err(error) = intent.begin(&spent, clock::now()) {
+            return Self::outcome(Ended::NotSent, &spent, None, error.to_string());
+        }
+        failpoint::hit("refresh-intended");
+        let spending = Spending { intent, token, spent, is_doubtful };
+        let Spending { token, spent, .. } = &spending;
+        if !locks.are_ours() {
+            spending.was_not_spent();
+            return Self::outcome(
+                Ended::NotSent,
+                spent,
+                Some(refresh::busy_wait()),
+                "the lock was taken over".into(),
+            );
+        }
+        let request = claude::request(&self.token_url, &credential, client.as_deref(), token);
+        let spending = self.spend(&spending, request);
+        tokio::pin!(spending);
+        // The locks are kept alive until the answer is stored: a CLI that took them over before
+        // would spend the old token again. One that is lost stops nothing: the answer may be the
+        // only copy of the login. It is stored by compare-and-swap.
+        let outcome = tokio::select! {
+            outcome = &mut spending => outcome,
+            _lost = locks.beat_until_lost() => spending.await,
+        };
+        failpoint::hit("refresh-before-unlock");
+        outcome
+    }
+
+    async fn spend(&self, spending: &Spending, request: Request) -> Outcome {
+        let reply = endpoint::send(request).await;
+        failpoint::hit("refresh-answered");
+        let spent = &spending.spent;
+        match reply {
+            Ok(reply) => {
+                let answer =
+                    token_answer::judge(reply.status, reply.retry_after.as_deref(), reply.body.expose());
+                self.follow(spending, answer).await
+            }
+            Err(error @ (SendError::Url(_) | SendError::NotSent(_))) => {
+                spending.was_not_spent();
+                Self::outcome(Ended::NotSent, spent, None, error.to_string())
+            }
+            // The intent stays: it is the record of what may have been spent.
+            Err(error @ SendError::Unknown(_)) => Self::sent(Ended::Unknown, spent, None, error.to_string()),
+        }
+    }
+
+    async fn follow(&self, spending: &Spending, answer: Answer) -> Outcome {
+        let spent = &spending.spent;
+        let failed = |wait, detail: String| {
+            // The server looked at the request and traded nothing.
+            spending.was_not_spent();
+            Self::sent(Ended::Failed, spent, wait, detail)
+        };
+        match answer {
+            Answer::Granted(grant) => self.keep(spending, renewed(grant, clock::now())).await,
+            Answer::Rejected { error } => self.rejected(spending, error).await,
+            Answer::BadRequest { error } => failed(
+                Some(refresh::blocked_wait()),
+                format!("the endpoint calls the request wrong: {error}"),
+            ),
+            Answer::Throttled { wait } => failed(Some(wait), "the endpoint asks to wait".into()),
+            Answer::Blocked { status } => failed(
+                Some(refresh::blocked_wait()),
+                format!("the endpoint is closed to us: status {status}"),
+            ),
+            Answer::ServerFailed { status } => failed(None, format!("the endpoint failed: status {status}")),
+            Answer::Unreadable { why } => Self::sent(Ended::Unknown, spent, None, why.to_owned()),
+        }
+    }
+
+    /// Records the new tokens, then stores them.
+    async fn keep(&self, spending: &Spending, renewed: Renewed) -> Outcome {
+        let Spending { intent, token, spent, .. } = spending;
+        let recorded = intent.record(spent, token, &renewed, clock::now());
+        failpoint::hit("refresh-recorded");
+        match self.store(token, &renewed).await {
+            Ok(how) => {
+                failpoint::hit("refresh-stored");
+                let _ = intent.end();
+                Self::sent(how, spent, None, "stored".into())
+            }
+            // The record stays and is completed by the next run.
+            Err(why) => {
+                let kept = if recorded.is_ok() {
+                    "the new tokens are kept in the intent record"
+                } else {
+                    "NOT KEPT"
+                };
+                Self::sent(Ended::Unknown, spent, None, format!("{why}; {kept}"))
+            }
+        }
+    }
+
+    /// A refusal is evidence about the bytes that were sent, not about the login: the source is
+    /// read again, twice.
+    async fn rejected(&self, spending: &Spending, error: String) -> Outcome {
+        let spent = &spending.spent;
+        let _ = spending.intent.end();
+        for pause in [Duration::ZERO, SECOND_LOOK] {
+            tokio::time::sleep(pause).await;
+            if self.has_moved_on(spent) {
+                return Self::sent(Ended::Adopted, spent, None, "somebody else had refreshed it".into());
+            }
+        }
+        Self::sent(Ended::Rejected, spent, None, format!("the provider refused the refresh token: {error}"))
+    }
+
+    /// Stores by compare-and-swap on the refresh token that was spent.
+    async fn store(&self, spent: &Secret, renewed: &Renewed) -> Result<Ended, String> {
+        let _lock = claude::write_lock(&self.source).await.map_err(|e| e.to_string())?;
+        failpoint::hit("refresh-write-locked");
+        for _ in 0..STORE_TRIES {
+            let FileState::Present(file) = atomic_file::observe(&self.source) else {
+                return Err("the source cannot be read".into());
+            };
+            let patched = match crate::format::claude::store(file.document.expose(), spent, renewed) {
+                Ok(Store::Patched(document)) => document,
+                Ok(Store::Superseded) => return Ok(Ended::Adopted),
+                Err(error) => return Err(error.to_string()),
+            };
+            let expected = Expected::Content(atomic_file::Digest::of(&file.document));
+            let policy = Policy { mode: Some(0o600), ..Policy::default() };
+            let written = atomic_file::stage(&self.source, &patched, expected, policy)
+                .and_then(atomic_file::Staged::commit)
+                .and_then(|committed| atomic_file::sync_directories(&[committed]));
+            match written {
+                Ok(()) => {
+                    return Ok(if renewed.refresh.is_some() { Ended::Rotated } else { Ended::Kept });
+                }
+                Err(error) if error.kind == atomic_file::WriteErrorKind::Changed => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err("the source changes all the time".into())
+    }
+
+    /// Resolves what an earlier run left.
+    async fn resolve(&self, intent: &Intent) -> Resolved {
+        let found = match intent.find() {
+            Ok(None) => return Resolved::Nothing,
+            Ok(Some(found)) => found,
+            Err(error) => return Resolved::Ended(self.not_sent(None, error.to_string())),
+        };
+        let ended = |how, detail| Resolved::Ended(Self::outcome(how, &found.spent, None, detail));
+        match &found.answer {
+            Some((token, renewed)) => match self.store(token, renewed).await {
+                Ok(how) => {
+                    let _ = intent.end();
+                    ended(how, "an interrupted refresh was completed".into())
+                }
+                Err(why) => ended(Ended::Unknown, why),
+            },
+            None if self.has_moved_on(&found.spent) => {
+                let _ = intent.end();
+                if self.only_resolves {
+                    ended(Ended::Adopted, "somebody else had refreshed it".into())
+                } else {
+                    Resolved::Nothing
+                }
+            }
+            // The one way past an unknown is a person who asks for it.
+            None if self.is_forced => Resolved::Doubtful,
+            None => ended(Ended::Unknown, unknown_since(&found)),
+        }
+    }
+
+    /// True when the source holds another refresh token than the one of that fingerprint.
+    fn has_moved_on(&self, spent: &Fingerprint) -> bool {
+        match self.read() {
+            SourceReading::Ok(credential) => {
+                credential.refresh.is_some_and(|token| &self.key.fingerprint(&token) != spent)
+            }
+            _ => false,
+        }
+    }
+
+    fn read(&self) -> SourceReading {
+        match atomic_file::observe(&self.source) {
+            FileState::Present(file) => crate::format::claude::parse(file.document.expose()),
+            FileState::Absent { .. } => SourceReading::Missing,
+            FileState::Unreadable { reason, .. } => SourceReading::Unreadable { reason: reason.to_string() },
+        }
+    }
+
+    /// The credential under the locks, if it is still the one that was due.
+    fn current(&self) -> Result<(Credential, Secret, Option<String>), Outcome> {
+        let client = match atomic_file::observe(&self.source) {
+            FileState::Present(file) => crate::format::claude::client_id(file.document.expose()),
+            _ => None,
+        };
+        let SourceReading::Ok(credential) = self.read() else {
+            return Err(self.not_sent(None, "the source holds no usable login".into()));
+        };
+        let generation = self.key.generation(&credential);
+        if self.generation.as_ref().is_some_and(|due| due != &generation) {
+            let outcome = self.not_sent(None, "somebody else had refreshed it".into());
+            return Err(Outcome { ended: Ended::Adopted, ..outcome });
+        }
+        let Some(token) = credential.refresh.clone() else {
+            return Err(self.not_sent(None, "there is no refresh token".into()));
+        };
+        Ok((credential, token, client))
+    }
+
+    fn not_sent(&self, wait: Option<Duration>, detail: String) -> Outcome {
+        let refresh = match self.read() {
+            SourceReading::Ok(Credential { refresh: Some(token), .. }) => self.key.fingerprint(&token),
+            _ => self.key.of_parts(&[]),
+        };
+        Outcome { ended: Ended::NotSent, refresh, is_spent: false, wait, detail }
+    }
+
+    fn outcome(ended: Ended, spent: &Fingerprint, wait: Option<Duration>, detail: String) -> Outcome {
+        Outcome { ended, refresh: spent.clone(), is_spent: false, wait, detail }
+    }
+
+    fn sent(ended: Ended, spent: &Fingerprint, wait: Option<Duration>, detail: String) -> Outcome {
+        Outcome { is_spent: true, ..Self::outcome(ended, spent, wait, detail) }
+    }
+}
+
+/// What came of an earlier run's intent.
+enum Resolved {
+    /// This run has its outcome.
+    Ended(Outcome),
+    /// Nothing is left.
+    Nothing,
+    /// The token may have been spent before, and a person wants it sent all the same.
+    Doubtful,
+}
+
+/// A token that is being spent, and its record.
+struct Spending {
+    intent: Intent,
+    token: Secret,
+    spent: Fingerprint,
+    /// An earlier run may have spent it: only an answer about the token itself ends that doubt.
+    is_doubtful: bool,
+}
+
+impl Spending {
+    /// This run did not spend it.
+    fn was_not_spent(&self) {
+        if !self.is_doubtful {
+            let _ = self.intent.end();
+        }
+    }
+}
+
+fn unknown_since(found: &Found) -> String {
+    format!("a refresh of {} was interrupted; its token may have been spent", found.at)
+}
+
+fn renewed(grant: Grant, now: Timestamp) -> Renewed {
+    let lifetime = grant.expires_in.unwrap_or(UNSTATED_LIFETIME);
+    Renewed {
+        expires_at: grant.access.as_ref().map(|_| now.after(lifetime)),
+        access: grant.access,
+        refresh: grant.refresh,
+        id_token: grant.id_token,
+        login_deadline: grant.login_ends_in.map(|ends| now.after(ends)),
+        scopes: grant.scopes,
+        granted_at: Some(now),
+    }
+}
+
+/// Where intents are kept in our state directory.
+#[must_use]
+pub fn intents_in(state: &Path) -> PathBuf {
+    state.join("intents")
+}
+
+/// An intent that cannot be read blocks its login: whoever wrote it may have spent a token.
+///
+/// # Errors
+/// As [`Intent::find`].
+pub fn unfinished(intents: &Path, login: &LoginId) -> Result<Option<Found>, IntentError> {
+    Intent::of(intents, login).find()
+}

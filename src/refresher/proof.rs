@@ -1,0 +1,61 @@
+//! Proof, before anything is spent, that an answer can be stored: a refresh token that was traded
+//! and cannot be kept is a lost login.
+
+use std::path::Path;
+
+use crate::base::secret::Document;
+use crate::sys::atomic_file::{self, FileState, Policy};
+
+/// Room that an answer may need beyond the present size of the source, in bytes.
+const HEADROOM: usize = 16 * 1024;
+
+/// Why a refresh must not be spent on this store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStorable(pub String);
+
+/// Checks that `source` is a regular file of ours, neither a link nor a mount of its own, in a
+/// directory where a file of its size and more can be written and synced.
+///
+/// # Errors
+/// The reason in words.
+pub fn storable(source: &Path) -> Result<(), NotStorable> {
+    let refuse = |why: &str| Err(NotStorable(format!("{}: {why}", source.display())));
+    let FileState::Present(file) = atomic_file::observe(source) else {
+        return refuse("is not a readable regular file");
+    };
+    if file.is_symlink {
+        return refuse("is a link; the CLI would replace it by a file and part it from its target");
+    }
+    if file.nlink != 1 {
+        return refuse("has another name (hard link) that would keep the old tokens");
+    }
+    if file.uid != nix::unistd::geteuid().as_raw() {
+        return refuse("belongs to another user");
+    }
+    if is_mount(source, file.dev) {
+        return refuse("is a mount of its own; it cannot be replaced");
+    }
+    let padding = Document::new(vec![b' '; file.document.len() + HEADROOM]);
+    let Some(name) = source.file_name().and_then(|n| n.to_str()) else {
+        return refuse("has a name that is not UTF-8");
+    };
+    // Staged and dropped: created, written, synced, removed.
+    let probe = source.with_file_name(format!("{name}.tokensink-probe"));
+    match atomic_file::stage(&probe, &padding, atomic_file::Expected::Absent, Policy::default()) {
+        Ok(_staged) => Ok(()),
+        Err(error) => Err(NotStorable(error.to_string())),
+    }
+}
+
+/// A file on another device than its directory was mounted there. (A bind mount of a file of the
+/// same file system shares the device: renaming over it fails, and that is noticed before anything
+/// is sent only by the mount table.)
+fn is_mount(source: &Path, device: u64) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let other_device =
+        source.parent().and_then(|p| std::fs::metadata(p).ok()).is_some_and(|parent| parent.dev() != device);
+    let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return other_device };
+    let Ok(real) = source.canonicalize() else { return other_device };
+    let shown = real.display().to_string().replace('\\', "\\134").replace(' ', "\\040");
+    other_device || table.lines().any(|line| line.split(' ').nth(4) == Some(shown.as_str()))
+}
