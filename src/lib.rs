@@ -9,6 +9,7 @@
 pub mod base;
 pub mod config;
 pub mod core;
+pub mod daemon;
 pub mod format;
 pub mod gateway;
 pub mod oauth;

@@ -1,0 +1,254 @@
+//! Carrying changes to gateways and commands, and recording how that went. Long: every call here
+//! runs in a task of its own, never inside a pass.
+
+use std::time::Duration;
+
+use crate::base::credential::{Credential, SourceReading};
+use crate::base::fingerprint::FingerprintKey;
+use crate::base::id::GatewayId;
+use crate::base::secret::Document;
+use crate::base::time::Timestamp;
+use crate::config::settings::GatewaySettings;
+use crate::core::apply;
+use crate::core::memory::{Failure, GatewayMemory, Memory};
+use crate::core::model::{Delivery, Observed};
+use crate::daemon::pass::{self, PassError};
+use crate::daemon::store::StateDir;
+use crate::daemon::world::{self, World};
+use crate::gateway::unit::Managers;
+use crate::gateway::{self, Applied, Means, UnderWay};
+use crate::sys::process::{self, CommandSpec};
+use crate::sys::{clock, failpoint};
+use crate::systemd::bus::BusAddresses;
+
+/// How long to wait for a pass of another process before recording an outcome.
+const RECORD_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a command of a gateway may take: a compose service has to be drained and made anew.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(300);
+
+/// One attempt on a gateway.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// The change it began with.
+    pub change: Timestamp,
+    /// How it went.
+    pub outcome: Result<Applied, Failure>,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether that was recorded, and after a failure the wait before the next attempt.
+    pub recorded: Result<Option<Duration>, PassError>,
+}
+
+/// A gateway with a pending change.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The gateway.
+    pub gateway: GatewaySettings,
+    /// The change.
+    pub change: Timestamp,
+    /// When it is due.
+    pub at: Timestamp,
+    /// An attempt failed before; `at` is when the next one is due.
+    pub has_failed: bool,
+}
+
+/// The gateways with a pending change.
+#[must_use]
+pub fn waiting(world: &World, memory: &Memory) -> Vec<Waiting> {
+    let waiting = world.settings.gateways.iter().filter_map(|gateway| {
+        let known = memory.gateways.get(&gateway.id)?;
+        let pending = known.pending.as_ref()?;
+        Some(Waiting {
+            gateway: gateway.clone(),
+            change: pending.since,
+            at: apply::due_at(known, gateway.min_interval)?,
+            has_failed: pending.not_before.is_some(),
+        })
+    });
+    waiting.collect()
+}
+
+/// Until when a delivery that failed before is not tried again by itself.
+#[must_use]
+pub fn held_back(memory: &Memory, delivery: &Delivery, now: Timestamp) -> Option<Timestamp> {
+    let target = memory.targets.get(&delivery.target.to_string());
+    apply::delivery_due_at(target, &delivery.generation).filter(|at| *at > now)
+}
+
+/// Where the buses are.
+#[must_use]
+pub fn buses(world: &World) -> BusAddresses {
+    let surroundings = &world.surroundings;
+    BusAddresses {
+        session: surroundings.variable("DBUS_SESSION_BUS_ADDRESS").map(str::to_owned),
+        runtime_dir: surroundings.runtime_dir(),
+        system: surroundings.variable("DBUS_SYSTEM_BUS_ADDRESS").map(str::to_owned),
+    }
+}
+
+/// What gateways need of the surroundings.
+#[must_use]
+pub fn means(world: &World, managers: &Managers) -> Means {
+    Means {
+        buses: buses(world),
+        managers: managers.clone(),
+        environment: world.surroundings.child_environment(),
+        command_deadline: COMMAND_DEADLINE,
+    }
+}
+
+/// Makes one attempt, waiting up to `patience` for another process that applies a change to the
+/// same gateway. `None` when that one goes on, or has settled this change meanwhile: a change is
+/// applied once, by whoever is first. `under_way` is dropped when the slow part begins.
+pub async fn attempt(
+    state: StateDir,
+    gateway: GatewaySettings,
+    change: Timestamp,
+    means: Means,
+    patience: Duration,
+    under_way: UnderWay,
+) -> Option<Attempt> {
+    let _lock = pass::hold(&state.gateway_lock(&gateway.id), patience).await.ok()?;
+    let is_open = |memory: &Memory| {
+        memory.gateways.get(&gateway.id).and_then(|g| g.pending.as_ref()).is_some_and(|p| p.since == change)
+    };
+    if !state.load().is_ok_and(|memory| is_open(&memory)) {
+        return None;
+    }
+    let start = clock::monotonic();
+    let outcome = gateway::apply(&gateway, &means, under_way).await;
+    let mut attempt = Attempt {
+        gateway: gateway.id,
+        change,
+        outcome,
+        took: clock::monotonic().saturating_sub(start),
+        recorded: Ok(None),
+    };
+    // Recorded under the same lock: nobody else can find the change open again.
+    attempt.recorded = record(&state, &attempt).await;
+    Some(attempt)
+}
+
+/// Records an attempt. Returns the wait before the next one after a failure.
+async fn record(state: &StateDir, attempt: &Attempt) -> Result<Option<Duration>, PassError> {
+    failpoint::hit("apply-unrecorded");
+    let _lock = pass::hold_pass(state, RECORD_DEADLINE).await?;
+    let mut memory = state.load()?;
+    let now = clock::now();
+    let entry = memory.gateways.entry(attempt.gateway.clone()).or_default();
+    let wait = note(entry, attempt, now);
+    state.save(&mut memory)?;
+    Ok(wait)
+}
+
+/// Notes how an attempt went. Returns the wait before the next one after a failure.
+fn note(entry: &mut GatewayMemory, attempt: &Attempt, now: Timestamp) -> Option<Duration> {
+    match &attempt.outcome {
+        Ok(applied) => {
+            entry.note_applied(attempt.change);
+            entry.last_action = applied.action;
+            entry.last_at = Some(now);
+            entry.failure = None;
+            entry.ready = applied.ready;
+            entry.invocation.clone_from(&applied.invocation);
+            None
+        }
+        Err(failure) => {
+            entry.failure = Some(failure.clone());
+            let pending = entry.pending.as_mut()?;
+            pending.attempts = pending.attempts.saturating_add(1);
+            let wait = apply::backoff(pending.attempts);
+            pending.not_before = Some(now.after(wait));
+            Some(wait)
+        }
+    }
+}
+
+/// Runs the command of a `command` sink with the credential as JSON on its standard input, and
+/// records the result.
+///
+/// # Errors
+/// When our own state cannot be read or written.
+pub async fn deliver(
+    world: &World,
+    state: &StateDir,
+    key: &FingerprintKey,
+    delivery: &Delivery,
+    observed: &Observed,
+) -> Result<Result<(), String>, PassError> {
+    let Some((command, deadline)) = world::delivery_command(&world.settings, &delivery.target) else {
+        return Ok(Ok(()));
+    };
+    let Some(SourceReading::Ok(credential)) = observed.source(&delivery.login).map(|s| &s.reading) else {
+        return Ok(Ok(()));
+    };
+    if key.generation(credential) != delivery.generation {
+        return Ok(Ok(()));
+    }
+    let outcome = run_delivery(world, command, deadline, delivery, credential).await;
+    let _lock = pass::hold_pass(state, RECORD_DEADLINE).await?;
+    let mut memory = state.load()?;
+    let target = memory.targets.entry(delivery.target.to_string()).or_default();
+    match &outcome {
+        Ok(()) => {
+            target.generation = Some(delivery.generation.clone());
+            target.written_at = Some(clock::now());
+            target.failure = None;
+            target.retry = None;
+        }
+        Err(why) => {
+            target.failure = Some(why.clone());
+            apply::note_undelivered(target, &delivery.generation, clock::now());
+        }
+    }
+    state.save(&mut memory)?;
+    Ok(outcome)
+}
+
+async fn run_delivery(
+    world: &World,
+    command: &[String],
+    deadline: Duration,
+    delivery: &Delivery,
+    credential: &Credential,
+) -> Result<(), String> {
+    const OUTPUT_LIMIT: usize = 16 * 1024;
+    let mut env = world.surroundings.child_environment();
+    env.insert("TOKENSINK_LOGIN".into(), delivery.login.to_string());
+    env.insert("TOKENSINK_SINK".into(), delivery.target.sink.to_string());
+    env.insert("TOKENSINK_GENERATION".into(), delivery.generation.to_string());
+    let finished = process::run(CommandSpec {
+        argv: command.iter().map(Into::into).collect(),
+        env: env.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+        stdin: Some(delivered(delivery, credential)),
+        cwd: None,
+        deadline,
+        output_limit: OUTPUT_LIMIT,
+    })
+    .await
+    .map_err(|e| e.to_string())?;
+    match () {
+        () if finished.timed_out => Err(format!("the command took longer than {} s", deadline.as_secs())),
+        () if finished.status.success() => Ok(()),
+        // What it printed may quote its input: it is not repeated.
+        () => Err(format!("the command ended with {}", finished.status)),
+    }
+}
+
+/// The JSON that a command reads: no refresh token.
+fn delivered(delivery: &Delivery, credential: &Credential) -> Document {
+    let value = serde_json::json!({
+        "format_version": 1,
+        "login": delivery.login.as_str(),
+        "sink": delivery.target.sink.as_str(),
+        "generation": delivery.generation.as_str(),
+        "access_token": credential.access.expose(),
+        "expires_at": credential.expires_at.map(Timestamp::as_millis),
+        "scopes": credential.scopes,
+    });
+    let mut bytes = value.to_string().into_bytes();
+    bytes.push(b'\n');
+    Document::new(bytes)
+}

@@ -1,0 +1,233 @@
+//! Long actions in hand: restarts and commands, each in a task of its own with its own deadline.
+//! The loop starts them, hears of their end, and never waits for one, but for the moment in which
+//! a restart is submitted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::base::fingerprint::FingerprintKey;
+use crate::base::id::{GatewayId, LoginId};
+use crate::base::time::Timestamp;
+use crate::core::memory::Memory;
+use crate::core::model::{Delivery, Observed, TargetId};
+use crate::core::refresh::{Due, Outcome};
+use crate::daemon::apply::{self, Attempt};
+use crate::daemon::journal;
+use crate::daemon::pass::{PassError, PassReport};
+use crate::daemon::refresh;
+use crate::daemon::store::StateDir;
+use crate::daemon::world::World;
+use crate::gateway::unit::Managers;
+use crate::sys::clock;
+
+/// How long a pass waits at most for its restart jobs to be submitted before it records itself:
+/// both are awaited by somebody, and a submission takes 2 ms with a healthy bus.
+const HEAD_START: Duration = Duration::from_millis(50);
+/// How long actions may still take after a stop was asked for.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// The same while a refresh is among them: the request (30 s) and the wait for the write lock
+/// (25 s). Within systemd's own 90 s.
+const REFRESH_GRACE: Duration = Duration::from_secs(65);
+/// How long a login is left alone when not even a failure could be recorded.
+const REFRESH_HOLD: Duration = Duration::from_secs(60);
+
+/// An action that ended.
+#[derive(Debug)]
+pub enum Completed {
+    /// An attempt on a gateway; `None` when another process sees to it.
+    Applied(GatewayId, Option<Attempt>),
+    /// A command sink was handed the credential, or not.
+    Delivered(Delivery, Result<Result<(), String>, PassError>),
+    /// A refresh of a login.
+    Refreshed(LoginId, Result<Outcome, PassError>),
+}
+
+/// The ends of attempts' beginnings: each ends when its attempt is under way.
+pub type Begun = Vec<oneshot::Receiver<Infallible>>;
+
+/// Actions in hand, and what was said of those that wait.
+#[derive(Debug, Default)]
+pub struct InHand {
+    applying: BTreeSet<GatewayId>,
+    delivering: BTreeSet<TargetId>,
+    announced: BTreeMap<GatewayId, Timestamp>,
+    refreshing: BTreeSet<LoginId>,
+    /// Logins whose state could not be used: until when (monotonic) they are left alone.
+    refresh_held: BTreeMap<LoginId, Duration>,
+    tasks: JoinSet<Completed>,
+    managers: Managers,
+}
+
+impl InHand {
+    /// Starts an attempt on every gateway that is due and has none in hand.
+    pub fn start_due(&mut self, world: &World, state: &StateDir, memory: &Memory, now: Timestamp) -> Begun {
+        let mut begun = Vec::new();
+        for waiting in apply::waiting(world, memory) {
+            let id = waiting.gateway.id.clone();
+            if waiting.at > now {
+                // Said once for each change; a failed attempt has said itself when it comes again.
+                let is_news = self.announced.insert(id.clone(), waiting.change) != Some(waiting.change);
+                if is_news && !waiting.has_failed {
+                    journal::waiting(&id, waiting.at, waiting.at.since(now));
+                }
+            } else if self.applying.insert(id.clone()) {
+                let (under_way, receiver) = oneshot::channel();
+                let (gateway, change) = (waiting.gateway, waiting.change);
+                let means = apply::means(world, &self.managers);
+                let attempt =
+                    apply::attempt(state.clone(), gateway, change, means, Duration::ZERO, under_way);
+                self.tasks.spawn_local(async move { Completed::Applied(id, attempt.await) });
+                begun.push(receiver);
+            }
+        }
+        begun
+    }
+
+    /// Hands the credential to a command, unless that is being done.
+    pub fn start_delivery(
+        &mut self,
+        delivery: Delivery,
+        world: &Rc<World>,
+        state: &StateDir,
+        key: &FingerprintKey,
+        observed: &Rc<Observed>,
+    ) {
+        if !self.delivering.insert(delivery.target.clone()) {
+            return;
+        }
+        let (world, state, key) = (Rc::clone(world), state.clone(), key.clone());
+        let observed = Rc::clone(observed);
+        self.tasks.spawn_local(async move {
+            let outcome = apply::deliver(&world, &state, &key, &delivery, &observed).await;
+            Completed::Delivered(delivery, outcome)
+        });
+    }
+
+    /// Starts every refresh that is due, and says when the next one will be.
+    pub fn start_refreshes(
+        &mut self,
+        world: &Rc<World>,
+        state: &StateDir,
+        key: &FingerprintKey,
+        report: &PassReport,
+    ) -> Option<Timestamp> {
+        let mut next: Option<Timestamp> = None;
+        let now = clock::monotonic();
+        self.refresh_held.retain(|_, until| *until > now);
+        for login in &world.settings.logins {
+            // The poll looks again.
+            if self.refresh_held.contains_key(&login.id) {
+                continue;
+            }
+            let known = report.memory.logins.get(&login.id);
+            let cli = refresh::cli_of(world, login);
+            let Ok(way) = refresh::way(login, known, cli.as_ref(), None) else { continue };
+            let Some(credential) = refresh::credential(&report.observed, &login.id) else { continue };
+            let generation = key.generation(credential);
+            let resolves_at = refresh::resolves_at(state, &login.id, known, report.at);
+            let due = match resolves_at {
+                Some(at) if at <= report.at => Due::Now,
+                Some(at) => Due::At(at),
+                None => refresh::due(login, credential, known, way, key, report.at),
+            };
+            match due {
+                Due::Now if self.refreshing.insert(login.id.clone()) => {
+                    let only_resolves = resolves_at.is_some();
+                    let (world, state, key, login) =
+                        (Rc::clone(world), state.clone(), key.clone(), login.clone());
+                    self.tasks.spawn_local(async move {
+                        let outcome = refresh::Run {
+                            world: &world,
+                            state: &state,
+                            key: &key,
+                            login: &login,
+                            way,
+                            generation,
+                            is_forced: false,
+                            only_resolves,
+                        };
+                        let outcome = outcome.run().await;
+                        Completed::Refreshed(login.id.clone(), outcome)
+                    });
+                }
+                Due::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                Due::Now | Due::Never(_) => {}
+            }
+        }
+        next
+    }
+
+    /// The next action that ends; never, while there is none in hand.
+    pub async fn next(&mut self) -> Completed {
+        match self.tasks.join_next().await {
+            Some(Ok(done)) => done,
+            // A task of ours cannot panic (the program would abort) and is never cancelled.
+            Some(Err(_)) | None => std::future::pending().await,
+        }
+    }
+
+    /// Notes the end of an action and tells of it.
+    pub fn completed(&mut self, done: Completed) {
+        match done {
+            Completed::Applied(gateway, attempt) => {
+                self.applying.remove(&gateway);
+                if let Some(attempt) = attempt {
+                    journal::attempt(&attempt);
+                }
+            }
+            Completed::Refreshed(login, outcome) => {
+                self.refreshing.remove(&login);
+                match outcome {
+                    Ok(outcome) => journal::refreshed(&login, &outcome),
+                    // A command refreshes this login just now; the next turn looks again.
+                    Err(PassError::Busy) => {}
+                    // Nothing could be recorded, not even a wait.
+                    Err(error) => {
+                        tracing::error!("failed to refresh login {login}: {error}");
+                        self.refresh_held.insert(login, clock::monotonic().saturating_add(REFRESH_HOLD));
+                    }
+                }
+            }
+            Completed::Delivered(delivery, outcome) => {
+                self.delivering.remove(&delivery.target);
+                match outcome {
+                    Ok(outcome) => journal::delivered(&delivery, &outcome),
+                    Err(error) => tracing::error!("the outcome of a command could not be recorded: {error}"),
+                }
+            }
+        }
+    }
+
+    /// Lets what is in hand end. A restart that was submitted goes on without us and is on record; a
+    /// refresh that was sent is not ours to break off: its answer may be the login.
+    pub async fn finish(&mut self) {
+        let grace = if self.refreshing.is_empty() { STOP_GRACE } else { REFRESH_GRACE };
+        let drain = async {
+            while let Some(done) = self.tasks.join_next().await {
+                if let Ok(done) = done {
+                    self.completed(done);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(grace, drain).await;
+    }
+}
+
+/// Waits until all of these are under way, for a short time.
+pub async fn head_start(begun: Begun) {
+    if begun.is_empty() {
+        return;
+    }
+    let all = async {
+        for attempt in begun {
+            // Its other end is dropped, never used.
+            let _ = attempt.await;
+        }
+    };
+    let _ = tokio::time::timeout(HEAD_START, all).await;
+}

@@ -1,0 +1,14 @@
+//! The imperative shell: joins the core with the adapters. `start` is the order in which a daemon
+//! comes up; `run` is its loop; `pass` and `apply` serve the commands as well.
+
+pub mod apply;
+pub mod detect;
+pub mod in_hand;
+pub mod journal;
+pub mod pass;
+pub mod refresh;
+pub mod run;
+pub mod settle;
+pub mod store;
+pub mod supervisor;
+pub mod world;

@@ -1,0 +1,378 @@
+//! The daemon's loop. One task owns everything; events are hints, each turn looks at the world
+//! again. The watchdog is fed only at the end of a completed turn.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::base::fingerprint::FingerprintKey;
+use crate::base::time::Timestamp;
+use crate::config::{self, ConfigDirs, ConfigError};
+use crate::core::health;
+use crate::core::memory::Memory;
+use crate::daemon::apply;
+use crate::daemon::in_hand::{self, Completed, InHand};
+use crate::daemon::journal;
+use crate::daemon::pass::{PassReport, Passes};
+use crate::daemon::settle::Settling;
+use crate::daemon::store::{StateDir, StoreError};
+use crate::daemon::supervisor::Supervisor;
+use crate::daemon::world::World;
+use crate::sys::alarm::{Alarm, ClockWatch};
+use crate::sys::lock::{LockError, ProcessLock};
+use crate::sys::paths::Surroundings;
+use crate::sys::watch::{self, FsKind, Hint, Watcher};
+use crate::sys::{atomic_file, clock};
+
+/// The first event is followed at once; those that come within this time of a turn wait for its
+/// end and make one turn together: the renames of a pass come back as events of our own, and a
+/// storm of events must not become a storm of passes.
+const COALESCE: Duration = Duration::from_millis(50);
+/// How often files are looked at where inotify does not work.
+const POLL_WITHOUT_INOTIFY: Duration = Duration::from_secs(5);
+
+/// Why the daemon could not run, or had to end.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// The configuration is not valid.
+    Config(Vec<ConfigError>),
+    /// There is none.
+    NoConfig,
+    /// Another daemon of this user runs.
+    AlreadyRunning(String),
+    /// Our state directory cannot be used.
+    Store(StoreError),
+    /// A lock of ours cannot be used.
+    Lock(LockError),
+    /// The system refused something the loop cannot do without.
+    System(&'static str, std::io::Error),
+    /// There is no inotify to be had.
+    Watch(watch::LostReason),
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => {
+                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::NoConfig => f.write_str("there is no configuration; `tokensink setup` writes one"),
+            Self::AlreadyRunning(who) => write!(f, "another daemon of this user is running ({who})"),
+            Self::Store(error) => error.fmt(f),
+            Self::Lock(error) => error.fmt(f),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+            Self::Watch(reason) => write!(f, "files cannot be watched: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// What the daemon is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The environment.
+    pub surroundings: Surroundings,
+    /// Where configuration is looked for.
+    pub dirs: ConfigDirs,
+    /// `--config`.
+    pub only: Option<PathBuf>,
+    /// The version to announce.
+    pub version: &'static str,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// See [`DaemonError`]; everything that can be survived is.
+pub async fn run(start: Start) -> Result<(), DaemonError> {
+    let world = load(&start)?;
+    let state = StateDir::new(start.surroundings.state_dir());
+    state.create().map_err(DaemonError::Store)?;
+    let _daemon_lock = sole_daemon(&state)?;
+    // State that cannot be used now will not be usable at any pass: better not to call that ready.
+    state.load().map_err(DaemonError::Store)?;
+    let key = state.key_or_create().map_err(DaemonError::Store)?;
+    let mut daemon = Daemon::new(start, world, state, key)?;
+    daemon.recover();
+    daemon.turn().await?;
+    let settings = &daemon.world.settings;
+    journal::started(
+        daemon.start.version,
+        settings.logins.len(),
+        settings.sinks.len(),
+        settings.gateways.len(),
+    );
+    daemon.supervisor.ready(&daemon.headline);
+    let why = daemon.serve().await?;
+    daemon.supervisor.stopping(&format!("stopping: {why}"));
+    daemon.in_hand.finish().await;
+    journal::stopped(why);
+    Ok(())
+}
+
+fn load(start: &Start) -> Result<World, DaemonError> {
+    let environment = config::Environment {
+        home: start.surroundings.home.clone(),
+        vars: start.surroundings.variables.clone(),
+    };
+    let loaded =
+        config::load(&start.dirs, start.only.as_deref(), &environment).map_err(DaemonError::Config)?;
+    if loaded.files.is_empty() {
+        return Err(DaemonError::NoConfig);
+    }
+    Ok(World::new(loaded.settings, start.surroundings.clone()))
+}
+
+fn sole_daemon(state: &StateDir) -> Result<ProcessLock, DaemonError> {
+    ProcessLock::try_acquire(&state.daemon_lock(), clock::now()).map_err(|error| match error {
+        LockError::Busy { holder, .. } => DaemonError::AlreadyRunning(
+            holder.map_or_else(|| "its pid is not known".to_owned(), |holder| format!("pid {}", holder.pid)),
+        ),
+        other => DaemonError::Lock(other),
+    })
+}
+
+/// Why the loop woke up.
+enum Event {
+    Files(Hint),
+    Time,
+    ClockChanged,
+    Completed(Box<Completed>),
+    Reload,
+    Stop(&'static str),
+}
+
+struct Daemon {
+    start: Start,
+    world: Rc<World>,
+    state: StateDir,
+    key: FingerprintKey,
+    watcher: Watcher,
+    alarm: Alarm,
+    clock_watch: ClockWatch,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    supervisor: Supervisor,
+    settling: Settling,
+    unwatched: Vec<(String, String)>,
+    in_hand: InHand,
+    watched: Vec<PathBuf>,
+    headline: String,
+    last_turn: Duration,
+}
+
+impl Daemon {
+    fn new(start: Start, world: World, state: StateDir, key: FingerprintKey) -> Result<Self, DaemonError> {
+        let system = |what| move |error| DaemonError::System(what, error);
+        let on = |kind, what| signal(kind).map_err(system(what));
+        let supervisor = Supervisor::new(&start.surroundings);
+        let mut daemon = Self {
+            watcher: Watcher::new().map_err(DaemonError::Watch)?,
+            alarm: Alarm::new().map_err(system("timer"))?,
+            clock_watch: ClockWatch::new().map_err(system("timer"))?,
+            hangup: on(SignalKind::hangup(), "signal handler")?,
+            terminate: on(SignalKind::terminate(), "signal handler")?,
+            interrupt: on(SignalKind::interrupt(), "signal handler")?,
+            supervisor,
+            settling: Settling::default(),
+            unwatched: Vec::new(),
+            in_hand: InHand::default(),
+            watched: Vec::new(),
+            headline: String::new(),
+            last_turn: Duration::ZERO,
+            start,
+            world: Rc::new(world),
+            state,
+            key,
+        };
+        daemon.watch();
+        Ok(daemon)
+    }
+
+    /// Removes what a crash of ours left beside the targets, and completes rewrites in place.
+    fn recover(&self) {
+        const FOREIGN_AGE: Duration = Duration::from_secs(600);
+        let targets = self.world.watched();
+        let mut directories: BTreeSet<PathBuf> =
+            targets.iter().filter_map(|p| p.parent().map(PathBuf::from)).collect();
+        directories.extend(self.state.directories());
+        for path in targets {
+            if let Err(error) = atomic_file::recover(&path, &|document| !document.is_empty()) {
+                tracing::warn!("failed to complete an interrupted write, keeping its copy: {error}");
+            }
+        }
+        for directory in directories {
+            match atomic_file::remove_stale_temps(&directory, FOREIGN_AGE, clock::now()) {
+                Ok(removed) if !removed.is_empty() => {
+                    tracing::debug!(directory = %directory.display(), count = removed.len(), "temporary files removed");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!("{} not cleaned: {error}", directory.display()),
+            }
+        }
+    }
+
+    /// Watches the files that matter now: agents of a gateway come and go.
+    fn watch(&mut self) {
+        let files = self.world.watched();
+        if files != self.watched {
+            self.watcher.set(&files);
+            self.watched = files;
+        }
+    }
+
+    /// Waits for events and makes turns until a stop is asked for.
+    async fn serve(&mut self) -> Result<&'static str, DaemonError> {
+        loop {
+            match self.next_event().await? {
+                Event::Stop(why) => return Ok(why),
+                Event::Reload => {
+                    self.reload();
+                    self.turn().await?;
+                    self.supervisor.ready(&self.headline);
+                    continue;
+                }
+                Event::Files(Hint::Lost { path, reason }) => {
+                    let lost = (path.display().to_string(), reason.to_string());
+                    if !self.unwatched.contains(&lost) {
+                        self.unwatched.push(lost);
+                    }
+                }
+                Event::Files(Hint::RescanAll) => {
+                    self.unwatched.clear();
+                    self.watched.clear();
+                }
+                Event::Files(Hint::Dirty(_)) => {}
+                Event::Time => {}
+                Event::ClockChanged => tracing::debug!("the clock was set, looking at everything again"),
+                Event::Completed(done) => self.in_hand.completed(*done),
+            }
+            self.turn().await?;
+        }
+    }
+
+    async fn next_event(&mut self) -> Result<Event, DaemonError> {
+        let system = |error| DaemonError::System("event", error);
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Ok(Event::Stop("SIGTERM")),
+            _ = self.interrupt.recv() => Ok(Event::Stop("SIGINT")),
+            hint = self.watcher.next() => {
+                let quiet = clock::monotonic().saturating_sub(self.last_turn);
+                // A sleep of no time at all would still last a tick of the timer, a millisecond.
+                if let Some(pause) = COALESCE.checked_sub(quiet).filter(|pause| !pause.is_zero()) {
+                    tokio::time::sleep(pause).await;
+                }
+                Ok(Event::Files(hint))
+            }
+            done = self.in_hand.next() => Ok(Event::Completed(Box::new(done))),
+            _ = self.hangup.recv() => Ok(Event::Reload),
+            changed = self.clock_watch.changed() => changed.map(|()| Event::ClockChanged).map_err(system),
+            fired = self.alarm.fired() => fired.map(|()| Event::Time).map_err(system),
+        }
+    }
+
+    /// One turn: a pass, what follows from it, the next alarm, the watchdog.
+    async fn turn(&mut self) -> Result<(), DaemonError> {
+        self.watch();
+        let passes = Passes { world: &self.world, state: &self.state, key: &self.key };
+        let settling = &mut self.settling;
+        let unwatched = &self.unwatched;
+        let world = &self.world;
+        let mut look = || {
+            let mut seen = world.observe();
+            seen.observed.unwatched.clone_from(unwatched);
+            settling.observe(&mut seen.observed, clock::monotonic());
+            seen
+        };
+        let (in_hand, state) = (&mut self.in_hand, &self.state);
+        let mut begin = |memory: &Memory, now| -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(in_hand::head_start(in_hand.start_due(world, state, memory, now)))
+        };
+        let result = passes.pass_and_begin(&mut look, &mut begin).await;
+        let mut next = self.poll();
+        match result {
+            Ok(report) => {
+                journal::report(&report);
+                let refresh = self.in_hand.start_refreshes(&self.world, &self.state, &self.key, &report);
+                next = next.min(self.until_next(&report, refresh));
+                self.follow(report);
+            }
+            // Nothing was done; the files are as they were, and the next turn plans anew.
+            Err(error) => tracing::error!("pass failed, trying again: {error}"),
+        }
+        if let Some(again) = self.settling.look_again(clock::monotonic()) {
+            next = next.min(again);
+        }
+        if let Some(interval) = self.supervisor.watchdog_interval() {
+            next = next.min(interval);
+        }
+        self.alarm.set(next).map_err(|error| DaemonError::System("timer", error))?;
+        self.supervisor.watchdog();
+        self.last_turn = clock::monotonic();
+        Ok(())
+    }
+
+    fn poll(&self) -> Duration {
+        let is_blind = |path: &PathBuf| matches!(watch::kind_of(path), FsKind::NoInotify { .. });
+        if !self.unwatched.is_empty() || self.watched.iter().any(is_blind) {
+            self.world.settings.poll.min(POLL_WITHOUT_INOTIFY)
+        } else {
+            self.world.settings.poll
+        }
+    }
+
+    /// Starts what a pass asks for, and tells the service manager how things are.
+    fn follow(&mut self, report: PassReport) {
+        let desired = &self.world.desired;
+        let line = health::headline(
+            desired,
+            &report.observed,
+            &report.memory,
+            &report.plan,
+            &report.findings,
+            report.at,
+        );
+        let observed = Rc::new(report.observed);
+        for delivery in report.deliveries {
+            if apply::held_back(&report.memory, &delivery, report.at).is_none() {
+                self.in_hand.start_delivery(delivery, &self.world, &self.state, &self.key, &observed);
+            }
+        }
+        if line != self.headline {
+            self.supervisor.status(&line);
+            self.headline = line;
+        }
+    }
+
+    fn until_next(&self, report: &PassReport, next_refresh: Option<Timestamp>) -> Duration {
+        let waiting = apply::waiting(&self.world, &report.memory);
+        let due = waiting.into_iter().map(|w| w.at).filter(|at| *at > report.at).min();
+        let deliveries =
+            report.deliveries.iter().filter_map(|d| apply::held_back(&report.memory, d, report.at));
+        let wanted = [due, report.plan.wake_at, next_refresh].into_iter().flatten().chain(deliveries).min();
+        wanted.map_or(Duration::MAX, |at| at.since(report.at).max(Duration::from_millis(1)))
+    }
+
+    fn reload(&mut self) {
+        self.supervisor.reloading();
+        match load(&self.start) {
+            Ok(world) => {
+                self.world = Rc::new(world);
+                self.unwatched.clear();
+                self.watched.clear();
+                let settings = &self.world.settings;
+                journal::reloaded(settings.logins.len(), settings.sinks.len(), settings.gateways.len());
+            }
+            Err(error) => tracing::error!("configuration is not valid, keeping the previous one: {error}"),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Our state directory: `state.json` (what is remembered), `fingerprint.key`, `displaced/` (copies
+//! of foreign refresh tokens that a write displaced), and the locks of daemon and pass. Files are
+//! 0600 and directories 0700 from the start.
+
+use std::fmt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::base::fingerprint::FingerprintKey;
+use crate::base::id::{GatewayId, LoginId};
+use crate::base::secret::Document;
+use crate::core::memory::Memory;
+use crate::core::model::Write;
+use crate::refresher::direct;
+use crate::sys::atomic_file::{self, Expected, FileState, Policy, WriteError, WriteErrorKind};
+
+/// Why the state could not be read or written.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The directory cannot be made or used.
+    Directory(PathBuf, std::io::Error),
+    /// A file in it cannot be read.
+    Read(PathBuf, String),
+    /// A file in it cannot be written.
+    Write(PathBuf, WriteError),
+    /// It was written by a newer version.
+    Newer(PathBuf, u32),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path, why) => write!(f, "state directory {}: {why}", path.display()),
+            Self::Read(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::Write(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::Newer(path, version) => {
+                write!(f, "{} has format version {version}, written by a newer tokensink", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Names it; nothing is made yet.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Makes it, with its parents, and closes it to others.
+    ///
+    /// # Errors
+    /// When it cannot be made or closed.
+    pub fn create(&self) -> Result<(), StoreError> {
+        let failed = |e| StoreError::Directory(self.0.clone(), e);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(failed)?;
+        let mode = std::fs::metadata(&self.0).map_err(failed)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The lock that one pass at a time holds.
+    #[must_use]
+    pub fn pass_lock(&self) -> PathBuf {
+        self.0.join("pass.lock")
+    }
+
+    /// The lock that the one daemon holds; its content says which process and since when.
+    #[must_use]
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.0.join("daemon.lock")
+    }
+
+    /// The lock under which one process at a time refreshes a login.
+    ///
+    /// # Errors
+    /// When its directory cannot be made.
+    pub fn refresh_lock(&self, login: &LoginId) -> Result<PathBuf, StoreError> {
+        Ok(self.intents()?.join(format!("{login}.lock")))
+    }
+
+    /// Where intents are kept.
+    #[must_use]
+    pub fn intents_path(&self) -> PathBuf {
+        direct::intents_in(&self.0)
+    }
+
+    /// Where intents are kept; made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn intents(&self) -> Result<PathBuf, StoreError> {
+        let directory = self.intents_path();
+        Self::new(directory.clone()).create()?;
+        Ok(directory)
+    }
+
+    /// The lock under which one process at a time applies a change to a gateway.
+    #[must_use]
+    pub fn gateway_lock(&self, gateway: &GatewayId) -> PathBuf {
+        self.0.join(format!("gateway-{gateway}.lock"))
+    }
+
+    /// Every directory in which a write of ours may have been interrupted.
+    #[must_use]
+    pub fn directories(&self) -> [PathBuf; 2] {
+        [self.0.clone(), self.displaced()]
+    }
+
+    fn displaced(&self) -> PathBuf {
+        self.0.join("displaced")
+    }
+
+    fn memory_file(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
+    /// What is remembered; nothing when there is no file yet. A file that cannot be parsed is
+    /// set aside under another name, never overwritten.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or was written by a newer version.
+    pub fn load(&self) -> Result<Memory, StoreError> {
+        let path = self.memory_file();
+        let document = match atomic_file::observe(&path) {
+            FileState::Absent { .. } => return Ok(Memory::default()),
+            FileState::Unreadable { reason, .. } => return Err(StoreError::Read(path, reason.to_string())),
+            FileState::Present(file) => file.document,
+        };
+        let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(document.expose())
+            .and_then(|object| serde_json::from_value::<Memory>(object.into()));
+        match parsed {
+            Ok(memory) if memory.format_version > Memory::VERSION => {
+                Err(StoreError::Newer(path, memory.format_version))
+            }
+            Ok(memory) => Ok(memory),
+            Err(error) => {
+                let aside = self.0.join("state.json.unreadable");
+                // An empty file holds nothing to keep.
+                let is_kept = !document.is_empty() && self.replace(&aside, &document).is_ok();
+                let kept = if is_kept {
+                    "it is kept as state.json.unreadable"
+                } else {
+                    "nothing of it could be kept"
+                };
+                tracing::warn!(
+                    "{} could not be parsed (line {}), starting anew without a lineage; {kept}",
+                    path.display(),
+                    error.line()
+                );
+                Ok(Memory::default())
+            }
+        }
+    }
+
+    /// Writes what is remembered, durably.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was there before is still there then.
+    pub fn save(&self, memory: &mut Memory) -> Result<(), StoreError> {
+        memory.format_version = Memory::VERSION;
+        let path = self.memory_file();
+        let mut bytes =
+            serde_json::to_vec_pretty(memory).map_err(|e| StoreError::Read(path.clone(), e.to_string()))?;
+        bytes.push(b'\n');
+        self.replace(&path, &Document::new(bytes))
+    }
+
+    /// Proves that an outcome can be remembered: a file of a likely size is written beside the
+    /// state, synced and removed.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn prove_room(&self) -> Result<(), StoreError> {
+        const LIKELY: usize = 64 * 1024;
+        let probe = self.0.join("probe");
+        let padding = Document::new(vec![b' '; LIKELY]);
+        let staged = atomic_file::stage(
+            &probe,
+            &padding,
+            Expected::Absent,
+            Policy { mode: Some(0o600), ..Policy::default() },
+        );
+        staged.map(drop).map_err(|error| StoreError::Write(probe, error))
+    }
+
+    /// The fingerprint key, if there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<FingerprintKey> {
+        key_in(&atomic_file::observe(&self.key_file()))
+    }
+
+    /// The fingerprint key; made when there is none. Of several processes that make it at the same
+    /// time one succeeds, and all use that one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn key_or_create(&self) -> Result<FingerprintKey, StoreError> {
+        let path = self.key_file();
+        let state = atomic_file::observe(&path);
+        if let Some(key) = key_in(&state) {
+            return Ok(key);
+        }
+        let mut bytes = [0_u8; FingerprintKey::LEN];
+        getrandom::fill(&mut bytes).map_err(|e| StoreError::Read(path.clone(), e.to_string()))?;
+        match Self::replace_observed(&path, &state, &Document::new(bytes.to_vec())) {
+            Err(StoreError::Write(_, error)) if error.kind == WriteErrorKind::Changed => {
+                self.key().ok_or(StoreError::Write(path, error))
+            }
+            written => written.map(|()| FingerprintKey::new(bytes)),
+        }
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.0.join("fingerprint.key")
+    }
+
+    /// Keeps what a write displaces: the only copy, perhaps, of somebody's refresh token.
+    ///
+    /// # Errors
+    /// When it cannot be written; the write must not happen then.
+    pub fn keep_displaced(&self, write: &Write, key: &FingerprintKey) -> Result<(), StoreError> {
+        let Some(old) = &write.planned_against else { return Ok(()) };
+        let directory = self.displaced();
+        Self::new(directory.clone()).create()?;
+        let identity = key.of_parts(&[old.expose()]);
+        let target = write.target.to_string().replace('/', "_");
+        self.replace(&directory.join(format!("{target}.{identity}")), old)
+    }
+
+    fn replace(&self, path: &Path, document: &Document) -> Result<(), StoreError> {
+        let state = atomic_file::observe(path);
+        if matches!(&state, FileState::Present(file) if file.document == *document) {
+            return Ok(());
+        }
+        Self::replace_observed(path, &state, document)
+    }
+
+    fn replace_observed(path: &Path, state: &FileState, document: &Document) -> Result<(), StoreError> {
+        let unreadable = || StoreError::Read(path.to_owned(), "cannot be read".to_owned());
+        let expected = state.expected().ok_or_else(unreadable)?;
+        let written = atomic_file::stage(path, document, expected, Policy::default())
+            .and_then(atomic_file::Staged::commit)
+            .and_then(|committed| atomic_file::sync_directories(&[committed]));
+        written.map_err(|e| StoreError::Write(path.to_owned(), e))
+    }
+}
+
+fn key_in(state: &FileState) -> Option<FingerprintKey> {
+    match state {
+        FileState::Present(file) => file.document.expose().try_into().ok().map(FingerprintKey::new),
+        _ => None,
+    }
+}

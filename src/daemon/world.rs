@@ -1,0 +1,175 @@
+//! From settings to the words of the core, and from ids back to files: the one place that knows
+//! both sides.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::base::id::{LoginId, Provider};
+use crate::config::settings::{Apply, GatewaySettings, Settings, SinkKind};
+use crate::core::model::{
+    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedSource, TargetContent,
+    TargetId,
+};
+use crate::providers;
+use crate::sinks::{self, Place};
+use crate::sys::paths::Surroundings;
+
+/// One source with its file.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The login.
+    pub login: LoginId,
+    /// Whose CLI owns it.
+    pub provider: Provider,
+    /// The file; empty when the configuration names none and there is no rule for the provider.
+    pub path: PathBuf,
+}
+
+/// The configuration, ready to be observed.
+#[derive(Debug)]
+pub struct World {
+    /// The settings it was made of.
+    pub settings: Settings,
+    /// What the core works on.
+    pub desired: Desired,
+    /// The sources.
+    pub sources: Vec<Source>,
+    /// What the process was started with.
+    pub surroundings: Surroundings,
+}
+
+/// One look at everything.
+#[derive(Debug)]
+pub struct Observation {
+    /// What the core works on.
+    pub observed: Observed,
+    /// How to reach each target.
+    pub places: BTreeMap<TargetId, Place>,
+}
+
+impl World {
+    /// Joins settings and surroundings.
+    #[must_use]
+    pub fn new(settings: Settings, surroundings: Surroundings) -> Self {
+        let sources: Vec<Source> = settings
+            .logins
+            .iter()
+            .map(|login| {
+                let by_rule =
+                    || providers::default_path(login.provider, &surroundings.home, &surroundings.variables);
+                let path = login.path.clone().or_else(by_rule);
+                Source { login: login.id.clone(), provider: login.provider, path: path.unwrap_or_default() }
+            })
+            .collect();
+        let desired = desired_of(&settings);
+        Self { settings, desired, sources, surroundings }
+    }
+
+    /// Looks at every source and every target once. Sources count as settled; the daemon, which
+    /// looks again before it believes a husk, says otherwise itself.
+    #[must_use]
+    pub fn observe(&self) -> Observation {
+        let mut sources = Vec::new();
+        let mut source_files = Vec::new();
+        for source in &self.sources {
+            let read = providers::read(source.provider, &source.path);
+            source_files.extend(read.identity);
+            sources.push(ObservedSource {
+                login: source.login.clone(),
+                path: source.path.display().to_string(),
+                reading: read.reading,
+                mode: read.mode,
+                settled: true,
+            });
+        }
+        let mut observed = Observed { sources, ..Observed::default() };
+        let mut places = BTreeMap::new();
+        for sink in &self.settings.sinks {
+            for mut place in sinks::observe(sink, self.surroundings.search_path()) {
+                // By whatever links it is reached: a source is never written as a sink.
+                if place.file.is_some_and(|file| source_files.contains(&(file.dev, file.ino))) {
+                    let why = "is the source of a login itself".to_owned();
+                    place.observed.content = TargetContent::Unreadable(why);
+                }
+                if self.is_own(&place.path) {
+                    let why = "is a file of tokensink's own".to_owned();
+                    place.observed.content = TargetContent::Unreadable(why);
+                }
+                observed.targets.push(place.observed.clone());
+                places.insert(place.observed.id.clone(), place);
+            }
+        }
+        Observation { observed, places }
+    }
+
+    /// True for a path inside our own configuration or state, where no sink belongs.
+    fn is_own(&self, path: &Path) -> bool {
+        let own = [self.surroundings.config_dir(), self.surroundings.state_dir()];
+        own.iter().any(|directory| path.starts_with(directory))
+    }
+
+    /// The files whose change may need a pass.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let sources = self.sources.iter().map(|s| s.path.clone()).filter(|p| !p.as_os_str().is_empty());
+        sources.chain(self.settings.sinks.iter().flat_map(sinks::watched)).collect()
+    }
+}
+
+fn desired_of(settings: &Settings) -> Desired {
+    let provider_of =
+        |id: &LoginId| settings.logins.iter().find(|l| &l.id == id).map_or(Provider::Claude, |l| l.provider);
+    let logins = settings
+        .logins
+        .iter()
+        .map(|l| DesiredLogin {
+            id: l.id.clone(),
+            provider: l.provider,
+            label: l.label.clone(),
+            refresh_mode: l.refresh.mode.as_str(),
+        })
+        .collect();
+    let sinks = settings
+        .sinks
+        .iter()
+        .map(|s| DesiredSink {
+            id: s.id.clone(),
+            login: s.login.clone(),
+            kind: s.kind.as_str(),
+            render: sinks::render_of(&s.kind, provider_of(&s.login)),
+        })
+        .collect();
+    let gateways = settings
+        .gateways
+        .iter()
+        .map(|g| DesiredGateway {
+            id: g.id.clone(),
+            sinks: g.sinks.clone(),
+            kind: g.kind.as_str(),
+            apply: rule_of(g),
+            min_interval: g.min_interval,
+        })
+        .collect();
+    Desired { logins, sinks, gateways, warn: settings.warn }
+}
+
+fn rule_of(gateway: &GatewaySettings) -> ApplyRule {
+    match gateway.apply {
+        Apply::None => ApplyRule::Never,
+        Apply::Auto => ApplyRule::WhenNeeded,
+        Apply::Reload | Apply::Restart => ApplyRule::Always,
+    }
+}
+
+/// The command of a `command` sink.
+#[must_use]
+pub fn delivery_command<'a>(
+    settings: &'a Settings,
+    target: &TargetId,
+) -> Option<(&'a [String], std::time::Duration)> {
+    let sink = settings.sinks.iter().find(|s| s.id == target.sink)?;
+    match &sink.kind {
+        SinkKind::Command { command, timeout } => Some((command, *timeout)),
+        _ => None,
+    }
+}
