@@ -7,6 +7,7 @@
 //! and `docs/architecture.md` says what each layer may use.
 
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod daemon;

@@ -1,0 +1,151 @@
+//! The one definition of the command line; man pages and completions are tested against it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps the OAuth logins of AI CLIs alive and every consumer of them supplied.
+#[derive(Debug, Parser)]
+#[command(name = "tokensink", version, about, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// Use this configuration file alone
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch, sync and restart, in the foreground; what the unit runs
+    Daemon,
+    /// Make one pass
+    Sync(SyncArguments),
+    /// Show the state of logins, sinks, gateways, and what is wrong
+    Status(StatusArguments),
+    /// Refresh a login now, through the same path as the daemon
+    Refresh(RefreshArguments),
+    /// Detect what is there, show a configuration for it, and write it
+    Setup(SetupArguments),
+    /// Validate or print the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run the whole chain on this host, in a temporary home with stand-ins
+    Selftest {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The stand-in gateway of `selftest`
+    #[command(hide = true)]
+    SelftestGateway {
+        /// The sink it reads
+        token: PathBuf,
+        /// Where it notes what it read
+        seen: PathBuf,
+        /// Note it and end
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Arguments of `sync`.
+#[derive(Debug, Args)]
+pub struct SyncArguments {
+    /// Print the plan and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Accept what the source of LOGIN holds now, another account or an older generation
+    #[arg(long, value_name = "LOGIN", conflicts_with = "dry_run")]
+    pub accept: Option<String>,
+}
+
+/// Arguments of `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArguments {
+    /// Write without asking
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Show what would be written and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Who refreshes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// The provider's own CLI
+    Cli,
+    /// A request of our own
+    Direct,
+}
+
+/// Arguments of `refresh`.
+#[derive(Debug, Args)]
+pub struct RefreshArguments {
+    /// Only this login
+    #[arg(value_name = "LOGIN")]
+    pub login: Option<String>,
+    /// Override the configured mode
+    #[arg(long, value_name = "WAY")]
+    pub via: Option<Via>,
+    /// Refresh although it is not due, or although the last token may have been spent
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `--check` judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckKind {
+    /// The login as a whole
+    Login,
+    /// The access token alone
+    Access,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// Everything, for people (the default)
+    #[arg(long, group = "form")]
+    pub full: bool,
+    /// One word
+    #[arg(long, group = "form")]
+    pub simple: bool,
+    /// JSON, format version 1
+    #[arg(long, group = "form")]
+    pub json: bool,
+    /// Metrics in Prometheus' text format
+    #[arg(long, group = "form")]
+    pub prometheus: bool,
+    /// Exit 0 ok, 1 expired or missing, 2 expiring
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "login")]
+    pub check: Option<CheckKind>,
+    /// Keep showing it
+    #[arg(long, conflicts_with_all = ["simple", "json", "prometheus", "check"])]
+    pub watch: bool,
+    /// Only these logins
+    #[arg(value_name = "LOGIN")]
+    pub logins: Vec<String>,
+}
+
+/// Commands on the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Validate it and report every error
+    Check,
+    /// Print the merged configuration and where each value came from
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,66 @@
+//! From arguments and surroundings to a world that commands can look at.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::fingerprint::FingerprintKey;
+use crate::config::{self, ConfigDirs, ConfigError, Environment, Loaded};
+use crate::core::memory::Memory;
+use crate::core::report::DaemonReport;
+use crate::daemon::detect;
+use crate::daemon::store::StateDir;
+use crate::daemon::world::World;
+use crate::sys::lock::{Probe, ProcessLock};
+use crate::sys::paths::Surroundings;
+
+/// Where configuration is looked for.
+#[must_use]
+pub fn dirs(surroundings: &Surroundings) -> ConfigDirs {
+    ConfigDirs {
+        vendor: PathBuf::from("/usr/lib/tokensink"),
+        system: PathBuf::from("/etc/tokensink"),
+        user: surroundings.config_dir(),
+    }
+}
+
+/// The configuration of this user.
+///
+/// # Errors
+/// Every error of every file.
+pub fn configuration(surroundings: &Surroundings, only: Option<&Path>) -> Result<Loaded, Vec<ConfigError>> {
+    let environment = Environment { home: surroundings.home.clone(), vars: surroundings.variables.clone() };
+    config::load(&dirs(surroundings), only, &environment)
+}
+
+/// All errors, one a line.
+#[must_use]
+pub fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(|e| format!("{e} [{}]", e.code)).collect::<Vec<_>>().join("\ntokensink: ")
+}
+
+/// A world, and whether it was configured or only detected.
+///
+/// # Errors
+/// Every error of every file.
+pub fn world(surroundings: Surroundings, only: Option<&Path>) -> Result<(World, bool), Vec<ConfigError>> {
+    let loaded = configuration(&surroundings, only)?;
+    let is_configured = !loaded.files.is_empty();
+    let settings = if is_configured { loaded.settings } else { detect::settings(&surroundings) };
+    Ok((World::new(settings, surroundings), is_configured))
+}
+
+/// What is remembered, read without touching anything; nothing when it cannot be read.
+#[must_use]
+pub fn remembered(state: &StateDir) -> (Memory, Option<FingerprintKey>) {
+    (state.load().unwrap_or_default(), state.key())
+}
+
+/// Whether the daemon of this user runs.
+#[must_use]
+pub fn daemon(state: &StateDir) -> DaemonReport {
+    match ProcessLock::probe(&state.daemon_lock()) {
+        Ok(Probe::Held(holder)) => {
+            DaemonReport { running: true, pid: holder.map(|h| h.pid), since: holder.map(|h| h.since) }
+        }
+        Ok(Probe::Free) | Err(_) => DaemonReport::default(),
+    }
+}

@@ -1,0 +1,69 @@
+//! What the user types. Text for people is made here and nowhere else; exit codes are decided in
+//! `exit`.
+
+pub mod args;
+pub mod config;
+pub mod exit;
+pub mod load;
+pub mod output;
+pub mod refresh;
+pub mod selftest;
+pub mod setup;
+pub mod status;
+pub mod sync;
+
+use clap::Parser;
+
+use self::args::{Arguments, Command, ConfigCommand};
+use self::exit::Exit;
+use crate::daemon::run::{self, DaemonError, Start};
+use crate::sys::log;
+use crate::sys::paths::Surroundings;
+
+/// Parses the arguments and runs the command.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        // clap's own usage exit is 2, which `status --check` gives another meaning.
+        Err(error) => {
+            let is_usage = error.use_stderr();
+            let _ = error.print();
+            return if is_usage { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let surroundings = match Surroundings::read() {
+        Ok(surroundings) => surroundings,
+        Err(why) => return output::failure(why, Exit::Failed),
+    };
+    let only = arguments.config;
+    output::exit_of(match arguments.command {
+        Command::Daemon => daemon(surroundings, only),
+        Command::Sync(arguments) => sync::run(&arguments, surroundings, only.as_deref()),
+        Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
+        Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
+        Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
+        Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),
+        Command::Config(ConfigCommand::Show { json }) => config::show(&surroundings, only.as_deref(), json),
+        Command::Selftest { json } => selftest::run(&surroundings, json),
+        Command::SelftestGateway { token, seen, once } => selftest::gateway(&token, &seen, once),
+    })
+}
+
+fn daemon(surroundings: Surroundings, only: Option<std::path::PathBuf>) -> Exit {
+    log::init(&surroundings, tracing::Level::INFO);
+    let dirs = load::dirs(&surroundings);
+    let start = Start { surroundings, dirs, only, version: env!("CARGO_PKG_VERSION") };
+    let error = match output::block_on(run::run(start)) {
+        Ok(Ok(())) => return Exit::Done,
+        Ok(Err(error)) => error,
+        Err(error) => DaemonError::System("runtime", error),
+    };
+    tracing::error!("{error}");
+    match error {
+        DaemonError::Config(_) | DaemonError::NoConfig => Exit::Config,
+        DaemonError::AlreadyRunning(_) => Exit::Failed,
+        DaemonError::Store(_) | DaemonError::Lock(_) => Exit::Permission,
+        DaemonError::System(..) | DaemonError::Watch(_) => Exit::Internal,
+    }
+}

@@ -1,0 +1,187 @@
+//! `tokensink refresh`: the daemon's path, by hand. One request per call, no retry.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::args::{RefreshArguments, Via};
+use super::exit::Exit;
+use super::{load, output};
+use crate::base::fingerprint::FingerprintKey;
+use crate::base::time::Timestamp;
+use crate::config::settings::LoginSettings;
+use crate::core::memory::LoginMemory;
+use crate::core::refresh::{Due, Ended, Outcome, RefreshMemory};
+use crate::daemon::pass::PassError;
+use crate::daemon::refresh::{self, NoWay, Run, Way};
+use crate::daemon::store::StateDir;
+use crate::daemon::world::World;
+use crate::sys::paths::Surroundings;
+use crate::sys::{clock, log};
+
+/// What became of one login.
+enum Done {
+    NotDue(&'static str),
+    Ended(Outcome),
+    NoWay(&'static str),
+    /// Due, and held back by an earlier failure or the budget.
+    Waits(String),
+    Failed(String),
+}
+
+impl Done {
+    const fn is_success(&self) -> bool {
+        match self {
+            Self::NotDue(_) => true,
+            Self::Ended(outcome) => matches!(outcome.ended, Ended::Rotated | Ended::Kept | Ended::Adopted),
+            Self::NoWay(_) | Self::Waits(_) | Self::Failed(_) => false,
+        }
+    }
+
+    fn words(&self) -> (&str, &str) {
+        match self {
+            Self::NotDue(why) => ("not-due", why),
+            Self::Ended(outcome) => (outcome.ended.as_str(), &outcome.detail),
+            Self::NoWay(why) => ("blocked", why),
+            Self::Waits(why) => ("blocked", why),
+            Self::Failed(why) => ("failed", why),
+        }
+    }
+}
+
+/// Runs the command.
+#[must_use]
+pub fn run(arguments: &RefreshArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
+    log::init(&surroundings, tracing::Level::WARN);
+    let state = StateDir::new(surroundings.state_dir());
+    let world = match load::world(surroundings, only) {
+        Ok((world, true)) => world,
+        Ok((_, false)) => {
+            return output::failure("there is no configuration; `tokensink setup` writes one", Exit::Failed);
+        }
+        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+    };
+    let is_wanted =
+        |login: &&LoginSettings| arguments.login.as_ref().is_none_or(|id| login.id.as_str() == id);
+    let logins: Vec<&LoginSettings> = world.settings.logins.iter().filter(is_wanted).collect();
+    if logins.is_empty() {
+        return output::failure("there is no such login", Exit::Usage);
+    }
+    let key = match state.create().and_then(|()| state.key_or_create()) {
+        Ok(key) => key,
+        Err(error) => return output::failure(error, Exit::Failed),
+    };
+    let work = async {
+        // A refresh in hand is finished first: stopped in mid-request, it could lose the login and
+        // would leave the CLI's locks behind. It is bounded by its own deadlines.
+        let mut stops = Stops::new();
+        let mut results = Vec::new();
+        for login in logins {
+            if stops.asked().await {
+                break;
+            }
+            results.push((login.id.clone(), one(arguments, &world, &state, &key, login).await));
+        }
+        results
+    };
+    let results = match output::block_on(work) {
+        Ok(results) => results,
+        Err(error) => return output::failure(error, Exit::Failed),
+    };
+    if arguments.json {
+        let logins: Vec<_> = results
+            .iter()
+            .map(|(id, done)| {
+                let (outcome, detail) = done.words();
+                json!({"id": id, "outcome": outcome, "detail": detail, "ok": done.is_success()})
+            })
+            .collect();
+        output::print_json(&json!({"format_version": 1, "generated_at": clock::now(), "logins": logins}));
+    } else {
+        for (id, done) in &results {
+            let (outcome, detail) = done.words();
+            output::print(&format!("{id}: {outcome}, {detail}\n"));
+        }
+    }
+    if results.iter().all(|(_, done)| done.is_success()) { Exit::Done } else { Exit::Failed }
+}
+
+fn waits(known: Option<&LoginMemory>, until: Timestamp) -> String {
+    let memory = known.map(|k| &k.refresh);
+    match memory.filter(|m| m.not_before.is_some_and(|at| at > clock::now())) {
+        Some(memory) => format!("waiting until {until} after: {}", memory.detail),
+        None => format!("the requests of a day are used up until {until}"),
+    }
+}
+
+/// SIGINT, SIGTERM and SIGHUP, taken from their deadly default.
+struct Stops(Vec<Signal>);
+
+impl Stops {
+    fn new() -> Self {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Self(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+    }
+
+    /// True when one of them has come.
+    async fn asked(&mut self) -> bool {
+        let mut asked = false;
+        for signal in &mut self.0 {
+            asked |= tokio::time::timeout(Duration::ZERO, signal.recv()).await.is_ok();
+        }
+        asked
+    }
+}
+
+async fn one(
+    arguments: &RefreshArguments,
+    world: &World,
+    state: &StateDir,
+    key: &FingerprintKey,
+    login: &LoginSettings,
+) -> Done {
+    let memory = match state.load() {
+        Ok(memory) => memory,
+        Err(error) => return Done::Failed(error.to_string()),
+    };
+    let known = memory.logins.get(&login.id);
+    let via = arguments.via.map(|via| match via {
+        Via::Cli => Way::Cli,
+        Via::Direct => Way::Direct,
+    });
+    let way = match refresh::way(login, known, refresh::cli_of(world, login).as_ref(), via) {
+        Ok(way) => way,
+        Err(NoWay::Off) => return Done::NoWay("mode is off; --via overrides it"),
+        Err(NoWay::CliMissing) => return Done::NoWay("CLI_MISSING: the official CLI is not found"),
+        Err(NoWay::Unsupported) => {
+            return Done::NoWay("this version does not refresh logins of this provider");
+        }
+    };
+    let seen = world.observe();
+    let Some(credential) = refresh::credential(&seen.observed, &login.id) else {
+        return Done::Failed("the source holds no usable login".into());
+    };
+    let is_unfinished = refresh::is_unfinished(state, &login.id);
+    match refresh::due(login, credential, known, way, key, clock::now()) {
+        _ if arguments.force || is_unfinished => {}
+        Due::Now => {}
+        Due::At(at) => {
+            let fresh = known.map(|k| LoginMemory { refresh: RefreshMemory::default(), ..k.clone() });
+            return match refresh::due(login, credential, fresh.as_ref(), way, key, clock::now()) {
+                Due::Now => Done::Waits(waits(known, at)),
+                _ => Done::NotDue("not due yet"),
+            };
+        }
+        Due::Never(why) => return Done::NoWay(why),
+    }
+    let only_resolves = is_unfinished && !arguments.force;
+    let generation = key.generation(credential);
+    let run = Run { world, state, key, login, way, generation, is_forced: arguments.force, only_resolves };
+    match run.run().await {
+        Ok(outcome) => Done::Ended(outcome),
+        Err(PassError::Busy) => Done::NotDue("another process refreshes it now"),
+        Err(error) => Done::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,133 @@
+//! `tokensink setup`: detect, show, write. It writes one new drop-in and nothing else, and only
+//! where there is no configuration yet.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use super::args::SetupArguments;
+use super::exit::Exit;
+use super::{load, output};
+use crate::base::secret::Document;
+use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
+use crate::daemon::detect;
+use crate::daemon::world::World;
+use crate::sys::atomic_file::{self, Expected, Policy};
+use crate::sys::paths::Surroundings;
+
+/// The file that is written, in our configuration directory.
+const DROP_IN: &str = "tokensink.d/50-setup.toml";
+
+/// Runs the command.
+#[must_use]
+pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
+    match load::configuration(&surroundings, only) {
+        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+        Ok(loaded) if !loaded.files.is_empty() => {
+            let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
+            output::print(&format!("already configured in {}; nothing to do\n", files.join(", ")));
+            return Exit::Done;
+        }
+        Ok(_) => {}
+    }
+    let settings = detect::settings(&surroundings);
+    let file = surroundings.config_dir().join(DROP_IN);
+    let text = render(&settings);
+    let world = World::new(settings, surroundings);
+    output::print(&format!("{}\n{}:\n\n{text}\n", found(&world), file.display()));
+    if arguments.dry_run || !(arguments.yes || is_confirmed()) {
+        output::print("nothing was written; `tokensink setup --yes` writes it\n");
+        return Exit::Done;
+    }
+    if let Err(why) = write(&file, text) {
+        return output::failure(why, Exit::Failed);
+    }
+    output::print(
+        "written. Next:\n  tokensink sync --dry-run                     what the first pass would do\n  \
+         systemctl --user enable --now tokensink      start it, now and at every login\n  \
+         loginctl enable-linger                       keep it running while you are logged out\n",
+    );
+    Exit::Done
+}
+
+/// What was found, one line each.
+fn found(world: &World) -> String {
+    let mut text = String::new();
+    for source in &world.sources {
+        let state = if source.path.exists() { "found" } else { "not there yet" };
+        let _ = writeln!(text, "login {}: {} ({state})", source.login, source.path.display());
+    }
+    for sink in &world.settings.sinks {
+        if let SinkKind::OpenClaw { state_dir, .. } = &sink.kind {
+            let _ = writeln!(text, "sink {}: OpenClaw in {}", sink.id, state_dir.display());
+        }
+    }
+    if world.settings.sinks.is_empty() {
+        text.push_str("no OpenClaw state directory was found: add your own [[sink]] entries\n");
+    }
+    for gateway in &world.settings.gateways {
+        if let GatewayKind::Unit { unit, .. } = &gateway.kind {
+            let _ = writeln!(text, "gateway {}: user unit {unit}", gateway.id);
+        }
+    }
+    text
+}
+
+/// The settings as the configuration would say them.
+fn render(settings: &Settings) -> String {
+    let mut text =
+        String::from("# Written by `tokensink setup`. Yours to change: it is not written again.\n");
+    for login in &settings.logins {
+        let _ = writeln!(text, "\n[[login]]\nid = \"{}\"\nprovider = \"{}\"", login.id, login.provider);
+    }
+    for sink in &settings.sinks {
+        let _ = writeln!(
+            text,
+            "\n[[sink]]\nid = \"{}\"\nlogin = \"{}\"\nkind = \"{}\"",
+            sink.id,
+            sink.login,
+            sink.kind.as_str()
+        );
+        if let SinkKind::OpenClaw { state_dir, .. } = &sink.kind {
+            let _ = writeln!(text, "state_dir = {}", quoted(&state_dir.display().to_string()));
+        }
+    }
+    for gateway in &settings.gateways {
+        let sinks: Vec<String> = gateway.sinks.iter().map(|s| format!("\"{s}\"")).collect();
+        let _ = writeln!(text, "\n[[gateway]]\nid = \"{}\"\nsinks = [{}]", gateway.id, sinks.join(", "));
+        if let GatewayKind::Unit { unit, scope } = &gateway.kind {
+            let scope = if *scope == UnitScope::User { "user" } else { "system" };
+            let _ = writeln!(text, "unit = {}\nscope = \"{scope}\"", quoted(unit));
+        }
+    }
+    text
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn is_confirmed() -> bool {
+    if !std::io::stdin().is_terminal() {
+        return false;
+    }
+    output::print("Write this file? [y/N] ");
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    let _ = std::io::stdin().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn write(file: &Path, text: String) -> Result<(), String> {
+    if let Some(directory) = file.parent() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
+        made.map_err(|e| format!("{}: {e}", directory.display()))?;
+    }
+    let policy = Policy { mode: Some(0o644), ..Policy::default() };
+    atomic_file::stage(file, &Document::new(text.into_bytes()), Expected::Absent, policy)
+        .and_then(atomic_file::Staged::commit)
+        .and_then(|committed| atomic_file::sync_directories(&[committed]))
+        .map_err(|e| e.to_string())
+}
