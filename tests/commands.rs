@@ -1,0 +1,32 @@
+//! The commands that a person types, as processes: `sync`, `status`, `config`, and what they make
+//! of every kind of sink, with and without a running daemon.
+//!
+//! Needs root, for files of other users, and strace. Nothing here waits for luck: see `stage`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/stage.rs"]
+mod stage;
+
+#[path = "commands/bad_input.rs"]
+mod bad_input;
+#[path = "commands/config.rs"]
+mod config;
+#[path = "commands/sinks.rs"]
+mod sinks;
+#[path = "commands/status.rs"]
+mod status;
+#[path = "commands/stores.rs"]
+mod stores;
+#[path = "commands/sync.rs"]
+mod sync;
