@@ -1,0 +1,179 @@
+//! What more of everything costs: sinks, profiles in one store, events. The cost per unit shows
+//! whether growth is linear.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::Options;
+use crate::eyes::{Eyes, holds};
+use crate::home::{Home, PATIENCE};
+use crate::proc;
+use crate::table::{Sample, Table};
+
+const SINKS: &str = "growth: secret-file sinks, rotation -> last sink";
+const PROFILES: &str = "growth: profiles in one store, rotation -> store";
+const STORM: &str = "10,000 events/s for 10 s";
+const ROUNDS: usize = 7;
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub fn measure(options: &Options, table: &mut Table) {
+    for count in [1, 10, 100, 1000] {
+        sinks(options, table, count);
+    }
+    for count in [1, 10, 100, 1000, 10_000] {
+        profiles(options, table, count);
+    }
+    storm(options, table, "foreign names", |home, _| {
+        std::fs::File::create(home.root.join(".claude/other")).unwrap();
+    });
+    storm(options, table, "rotations by rename", |home, latest| {
+        let (token, document) = home.next_credential();
+        let temporary = home.root.join("next");
+        std::fs::write(&temporary, document).unwrap();
+        std::fs::rename(&temporary, home.source()).unwrap();
+        *latest = Some(token);
+    });
+}
+
+fn sinks(options: &Options, table: &mut Table, count: usize) {
+    let mut home = Home::new(&options.dir, "sinks");
+    let configuration = home.many_sinks(count);
+    home.configure(&configuration);
+    let figure = carried(options, &mut home);
+    table.plain(SINKS, format!("{count} sinks, median"), figure.median, "ms");
+    table.note(figure.note(count));
+}
+
+fn profiles(options: &Options, table: &mut Table, count: usize) {
+    let mut home = Home::new(&options.dir, "profiles");
+    let state_dir = home.root.join(".openclaw");
+    let agent = state_dir.join("agents/main/agent");
+    std::fs::create_dir_all(&agent).unwrap();
+    std::fs::write(state_dir.join("openclaw.json"), r#"{"meta": {"lastTouchedVersion": "2026.2.9"}}"#)
+        .unwrap();
+    // Pretty-printed, as OpenClaw writes it.
+    let mut entries = serde_json::Map::new();
+    for n in 1..count {
+        let entry = serde_json::json!({
+            "type": "oauth", "provider": "anthropic", "access": format!("sk-ant-oat01-other-{n}"),
+            "refresh": format!("sk-ant-ort01-other-{n}"), "expires": 1_900_000_000_000_u64, "email": "a@example.org",
+        });
+        entries.insert(format!("anthropic:p{n}"), entry);
+    }
+    let store = agent.join("auth-profiles.json");
+    let document = serde_json::json!({"version": 1, "profiles": entries});
+    std::fs::write(&store, serde_json::to_string_pretty(&document).unwrap()).unwrap();
+    home.sinks = vec![store];
+    home.configure(&format!(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[[sink]]\nid = \"store\"\nlogin = \"claude\"\n\
+         kind = \"auth-profiles\"\nstate_dir = \"{}\"\nprofile = \"anthropic:default\"\n",
+        state_dir.display()
+    ));
+    let figure = carried(options, &mut home);
+    let after: serde_json::Value = serde_json::from_slice(&std::fs::read(&home.sinks[0]).unwrap()).unwrap();
+    assert_eq!(after["profiles"].as_object().unwrap().len(), count, "a profile was lost");
+    table.plain(PROFILES, format!("{count} profiles, median"), figure.median, "ms");
+    table.note(figure.note(count));
+}
+
+struct Figure {
+    median: f64,
+    peak: f64,
+    rss: f64,
+    cpu: f64,
+}
+
+impl Figure {
+    fn note(&self, count: usize) -> String {
+        let Self { median, peak, rss, cpu } = self;
+        let each = median / count as f64;
+        format!("{each:.4} ms each; CPU {cpu:.1} ms a rotation; peak {peak:.1} MiB, RSS {rss:.1} MiB after")
+    }
+}
+
+/// Rotations until every sink has the token.
+fn carried(options: &Options, home: &mut Home) -> Figure {
+    let mut eyes = Eyes::open();
+    let directory: PathBuf = home.sinks[0].parent().unwrap().to_owned();
+    eyes.watch(&directory);
+    let mut daemon = home.daemon(&options.program);
+    let mut sample = Sample::default();
+    let mut cpu = 0.0;
+    for round in 0..=ROUNDS {
+        // The turn that the daemon's own renames cause has to be over.
+        settle(daemon.pid());
+        if round == 1 {
+            cpu = proc::cpu(daemon.pid());
+        }
+        eyes.blink();
+        let (token, start) = home.rotate();
+        let last = eyes.until_all_hold(&home.sinks, &token, PATIENCE).expect("a sink was not written");
+        if round > 0 {
+            sample.push(last - start);
+        }
+    }
+    settle(daemon.pid());
+    assert!(daemon.is_alive(), "the daemon ended");
+    let pid = daemon.pid();
+    let cpu = (proc::cpu(pid) - cpu) * 1000.0 / ROUNDS as f64;
+    Figure { median: sample.median(), peak: proc::peak(pid), rss: proc::rss(pid), cpu }
+}
+
+/// Waits until the process has not run for a moment.
+fn settle(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = proc::switches(pid);
+    loop {
+        std::thread::sleep(PAUSE);
+        let now = proc::switches(pid);
+        if now == before || Instant::now() > deadline {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// Events at a steady rate, and what is left in the end.
+fn storm(
+    options: &Options,
+    table: &mut Table,
+    name: &str,
+    mut event: impl FnMut(&mut Home, &mut Option<String>),
+) {
+    const RATE: u32 = 10_000;
+    const SECONDS: u32 = 10;
+    let mut home = Home::new(&options.dir, "storm");
+    home.configure(&home.three_sinks());
+    let mut daemon = home.daemon(&options.program);
+    let pid = daemon.pid();
+    let (cpu, switches) = (proc::cpu(pid), proc::switches(pid));
+    let mut latest = None;
+    let start = Instant::now();
+    for batch in 0..SECONDS * 100 {
+        for _ in 0..RATE / 100 {
+            event(&mut home, &mut latest);
+        }
+        let due = start + Duration::from_millis(10) * (batch + 1);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    let took = start.elapsed();
+    // A rotation after the storm must be carried as ever; after a storm of rotations, the last one.
+    let token = latest.unwrap_or_else(|| home.rotate().0);
+    let ended = Instant::now();
+    while !all_hold(&home.sinks, &token) {
+        assert!(ended.elapsed() < PATIENCE, "the sinks do not hold the last token");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let settled = ended.elapsed();
+    assert!(daemon.is_alive(), "the daemon ended");
+    let rate = f64::from(RATE * SECONDS) / took.as_secs_f64();
+    table.plain(STORM, format!("{name}: final state correct after"), settled.as_secs_f64() * 1000.0, "ms");
+    table.note(format!("{rate:.0} events/s reached"));
+    table.plain(STORM, format!("{name}: CPU"), proc::cpu(pid) - cpu, "s");
+    table.note(format!("{:.0} wake-ups", proc::switches(pid).0 - switches.0));
+    table.plain(STORM, format!("{name}: peak RSS"), proc::peak(pid), "MiB");
+}
+
+fn all_hold(sinks: &[PathBuf], token: &str) -> bool {
+    sinks.iter().all(|sink: &PathBuf| holds(Path::new(sink), token))
+}
