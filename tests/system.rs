@@ -109,6 +109,21 @@ fn the_real_cli_refreshes_inside_a_booted_debian() {
 }
 
 #[test]
+fn the_selftest_restarts_a_transient_unit_and_leaves_nothing() {
+    let debian = BootedDebian::start(RELEASE);
+    world::install(&debian);
+    let before = debian.exec_user("ls -A ~ /tmp").ok().to_owned();
+    let ran = debian.exec_user("tokensink selftest");
+    print!("{}", ran.ok());
+    assert!(ran.ok().contains("transient user unit tokensink-selftest-"), "{ran}");
+    assert_eq!(ran.ok().matches(", invocation ").count(), 3, "first supply, rename, in place: {ran}");
+    assert!(ran.ok().contains("\npassed: "), "{ran}");
+    assert_eq!(debian.exec_user("ls -A ~ /tmp").ok(), before);
+    let units = debian.exec_user("systemctl --user list-units --all --no-legend 'tokensink-selftest-*'");
+    assert_eq!(units.ok().trim(), "");
+}
+
+#[test]
 fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
     let debian = BootedDebian::start_with(RELEASE, &with_claude());
     world::install(&debian);
