@@ -87,7 +87,8 @@ impl Daemon<'_> {
         self.keeps_quiet();
         let status = self.terminate();
         assert_eq!(status.code(), Some(0), "{status}\n{}", self.home.story());
-        assert!(!self.home.said(self.from, "STOPPING=1").is_empty());
+        // Sent before its end, and perhaps read by us after it.
+        self.home.until("its last word arrives", || !self.home.said(self.from, "STOPPING=1").is_empty());
     }
 
     /// Ends it as a crash would.
