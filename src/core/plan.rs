@@ -382,34 +382,19 @@ impl Step<'_> {
 }
 
 /// Notes in `memory` what a pass saw: new generations, and which targets hold the current one.
-/// Returns whether anything changed.
-pub fn remember(
-    memory: &mut Memory,
-    observed: &Observed,
-    plan: &Plan,
-    key: &FingerprintKey,
-    now: Timestamp,
-) -> bool {
-    let mut changed = false;
+pub fn remember(memory: &mut Memory, observed: &Observed, plan: &Plan, key: &FingerprintKey, now: Timestamp) {
     for rotation in &plan.rotations {
         if let Some(SourceReading::Ok(credential)) = observed.source(&rotation.login).map(|s| &s.reading) {
             let record = GenerationRecord::of(credential, key, now);
             let login = memory.logins.entry(rotation.login.clone()).or_default();
             login.remember(record, credential.account.as_ref());
-            changed = true;
         }
     }
-    changed
 }
 
-/// Notes that a target holds `generation`. Returns whether that was news.
-pub fn remember_target(memory: &mut Memory, target: &str, generation: &Fingerprint) -> bool {
-    let known = memory.targets.get(target);
-    if known.is_some_and(|t| t.generation.as_ref() == Some(generation) && t.failure.is_none()) {
-        return false;
-    }
+/// Notes that a target holds `generation`.
+pub fn remember_target(memory: &mut Memory, target: &str, generation: &Fingerprint) {
     let entry = memory.targets.entry(target.to_owned()).or_default();
     entry.generation = Some(generation.clone());
     entry.failure = None;
-    true
 }

@@ -178,7 +178,7 @@ impl Passes<'_> {
         let findings = health::findings(&self.world.desired, &seen.observed, &memory, &plan, now);
         let changes = memory.replace_findings(&findings, now);
         begin(&memory, now).await;
-        if memory != before && (done.saved.as_ref() != Some(&memory)) {
+        if memory != before {
             self.state.save(&mut memory)?;
         }
         let Done { rotations, written, failed, .. } = done;
@@ -226,9 +226,7 @@ impl Passes<'_> {
             self.state.save(memory)?;
         }
         failpoint::hit("pass-recorded");
-        let changed = Self::commit(staged, seen, memory, done, now);
-        done.saved = None;
-        Ok(changed)
+        Ok(Self::commit(staged, seen, memory, done, now))
     }
 
     /// Takes the locks of the stores that a gateway writes too. A store whose lock is not to be
@@ -359,7 +357,6 @@ struct Done {
     written: Vec<Written>,
     failed: Vec<NotWritten>,
     unlocked: BTreeMap<TargetId, String>,
-    saved: Option<Memory>,
 }
 
 impl Done {

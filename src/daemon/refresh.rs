@@ -22,6 +22,7 @@ use crate::refresher::direct::{self, Refresh};
 use crate::refresher::official::{self, Official};
 use crate::sys::clock;
 use crate::sys::lock::{LockError, ProcessLock};
+use crate::sys::search;
 
 /// Claude Code renews inside its last five minutes; a run before that would only cost a prompt.
 const PROMPT_MARGIN: Duration = Duration::from_secs(4 * 60);
@@ -80,10 +81,10 @@ pub fn way(
 pub fn cli_of(world: &World, login: &LoginSettings) -> Option<PathBuf> {
     let name = providers::cli_name(login.provider)?;
     let surroundings = &world.surroundings;
-    official::find_on(surroundings.search_path(), name).or_else(|| {
+    search::find_on(surroundings.search_path(), name).or_else(|| {
         official::usual_places(&surroundings.home)
             .into_iter()
-            .find_map(|place| official::find_on(&place.display().to_string(), name))
+            .find_map(|place| search::find_on(&place.display().to_string(), name))
     })
 }
 
@@ -224,7 +225,6 @@ impl Run<'_> {
             let detail = "somebody else had refreshed it".to_owned();
             return self.outcome(Some(&before), Ended::Adopted, detail);
         }
-        // An interrupted refresh of our own comes first: its tokens are newer than the source.
         let official = Official {
             command: self.login.refresh.command.clone(),
             program: cli_of(self.world, self.login),

@@ -6,17 +6,19 @@ use std::path::Path;
 use super::{Applied, Means, command};
 use crate::base::code::Code;
 use crate::core::memory::{Failure, LastAction};
+use crate::sys::search;
 
 /// Makes one compose service anew, and only that one: environment files are read at creation.
 ///
 /// # Errors
 /// `UNIT_FAILED` when no engine is found or it fails.
 pub async fn recreate(dir: &Path, service: &str, means: &Means) -> Result<Applied, Failure> {
-    let mut command = if on_path("docker-compose", means) && !has_compose_plugin(means) {
-        vec!["docker-compose".to_owned()]
-    } else {
-        vec![engine(means)?, "compose".to_owned()]
-    };
+    let mut command =
+        if search::find_on(path_of(means), "docker-compose").is_some() && !has_compose_plugin(means) {
+            vec!["docker-compose".to_owned()]
+        } else {
+            vec![engine(means)?, "compose".to_owned()]
+        };
     command.extend(["up", "--detach", "--no-deps", "--force-recreate", service].map(str::to_owned));
     command::run_in(&command, Some(dir), means).await?;
     Ok(done(LastAction::Recreate, "recreated"))
@@ -36,17 +38,15 @@ fn done(action: LastAction, outcome: &str) -> Applied {
 }
 
 fn engine(means: &Means) -> Result<String, Failure> {
-    let found = ["docker", "podman"].into_iter().find(|name| on_path(name, means));
-    found.map(str::to_owned).ok_or_else(|| Failure {
+    search::container_engine(path_of(means)).map(str::to_owned).map_err(|why| Failure {
         code: Code::UnitFailed,
-        summary: "neither docker nor podman is on the search path".to_owned(),
+        summary: why.to_owned(),
         next: String::new(),
     })
 }
 
-fn on_path(name: &str, means: &Means) -> bool {
-    let path = means.environment.get("PATH").map_or("", String::as_str);
-    std::env::split_paths(path).any(|directory| directory.join(name).is_file())
+fn path_of(means: &Means) -> &str {
+    means.environment.get("PATH").map_or("", String::as_str)
 }
 
 /// Where distributions and Docker's own packages put the plugin that makes `docker compose` work.

@@ -56,10 +56,11 @@ pub async fn apply(
     under_way: UnderWay,
 ) -> Result<Applied, Failure> {
     let mut applied = match &gateway.kind {
-        GatewayKind::Unit { unit, scope } if gateway.apply == Apply::Reload => {
-            unit::reload(unit, *scope, means, under_way).await?
+        GatewayKind::Unit { unit, scope } => {
+            let action =
+                if gateway.apply == Apply::Reload { LastAction::Reload } else { LastAction::Restart };
+            unit::act(action, unit, *scope, means, under_way).await?
         }
-        GatewayKind::Unit { unit, scope } => unit::restart(unit, *scope, means, under_way).await?,
         GatewayKind::Command { command } => {
             drop(under_way);
             command::run(command, means).await?

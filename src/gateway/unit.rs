@@ -20,47 +20,31 @@ const JOB_DEADLINE: Duration = Duration::from_secs(400);
 /// The outcome of a unit that was not running: there is nothing to restart.
 pub const STOPPED: &str = "stopped";
 
-/// Restarts a unit. `under_way` is dropped once the job is submitted or refused.
+/// Restarts a unit, or reloads it. `under_way` is dropped once the job is submitted or refused.
 ///
 /// # Errors
 /// `UNIT_FAILED` or `BUS_UNAVAILABLE`, with the outcome in words.
-pub async fn restart(
+pub async fn act(
+    action: LastAction,
     unit: &str,
     scope: UnitScope,
     means: &Means,
     under_way: UnderWay,
 ) -> Result<Applied, Failure> {
     let manager = connect(unit, scope, means).await?;
-    let outcome = match manager.submit_restart(unit).await {
+    let submitted = match action {
+        LastAction::Reload => manager.submit_reload(unit).await,
+        _ => manager.submit_restart(unit).await,
+    };
+    let outcome = match submitted {
         Ok(mut job) => {
             drop(under_way);
-            tracing::debug!(unit, job = job.path(), "restart job submitted");
+            tracing::debug!(unit, job = job.path(), action = action.as_str(), "job submitted");
             job.wait(JOB_DEADLINE).await
         }
         Err(outcome) => outcome,
     };
-    applied(unit, scope, LastAction::Restart, outcome)
-}
-
-/// Reloads a unit, if it can be.
-///
-/// # Errors
-/// As [`restart`].
-pub async fn reload(
-    unit: &str,
-    scope: UnitScope,
-    means: &Means,
-    under_way: UnderWay,
-) -> Result<Applied, Failure> {
-    let manager = connect(unit, scope, means).await?;
-    let outcome = match manager.submit_reload(unit).await {
-        Ok(mut job) => {
-            drop(under_way);
-            job.wait(JOB_DEADLINE).await
-        }
-        Err(outcome) => outcome,
-    };
-    applied(unit, scope, LastAction::Reload, outcome)
+    applied(unit, scope, action, outcome)
 }
 
 /// Connections to service managers, kept between restarts: making one costs a few milliseconds of

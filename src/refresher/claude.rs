@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::base::credential::Credential;
 use crate::base::secret::{Document, Secret};
+use crate::base::time::Timestamp;
 use crate::oauth::endpoint::{Encoding, Request};
 use crate::sys::lock::{DirectoryLock, LockError, Patience, Staleness};
-use crate::sys::random;
+use crate::sys::{clock, random};
 
 /// The token endpoint (2.1.30 and later; before that `console.anthropic.com`).
 pub const TOKEN_URL: &str = "https://platform.claude.com/v1/oauth/token";
@@ -106,7 +107,7 @@ fn paths(source: &Path) -> [PathBuf; 2] {
 
 fn looks_old(lock: &Path) -> bool {
     let modified = lock.symlink_metadata().and_then(|m| m.modified()).ok();
-    modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ABANDONED.age)
+    modified.is_some_and(|at| clock::now().since(Timestamp::from(at)) > ABANDONED.age)
 }
 
 /// The lock of every read-modify-write of the file (2.1.136 and later). Never held across a request.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::base::id::LoginId;
 use crate::sys::process::{self, CommandSpec};
+use crate::sys::search;
 use crate::systemd::bus::{BusAddresses, Scope};
 use crate::systemd::job::ServiceManager;
 use crate::systemd::transient::TransientService;
@@ -69,22 +70,14 @@ impl Official {
             }
         };
         let Some(container) = &self.container else { return Ok(command) };
-        let mut argv = vec![self.engine()?, "exec".to_owned()];
+        let path = self.environment.get("PATH").map_or("", String::as_str);
+        let mut argv = vec![search::container_engine(path)?.to_owned(), "exec".to_owned()];
         for (name, value) in &self.overrides {
             argv.extend(["--env".to_owned(), format!("{name}={value}")]);
         }
         argv.push(container.clone());
         argv.extend(command);
         Ok(argv)
-    }
-
-    fn engine(&self) -> Result<String, String> {
-        let path = self.environment.get("PATH").map_or("", String::as_str);
-        ["docker", "podman"]
-            .into_iter()
-            .find(|name| find_on(path, name).is_some())
-            .map(str::to_owned)
-            .ok_or_else(|| "neither docker nor podman is on the search path".to_owned())
     }
 
     /// The prompt with every tidy option that this version's help knows.
@@ -151,15 +144,6 @@ impl Official {
     async fn run_as_child(&self, argv: Vec<String>) -> Result<(), String> {
         process::run(self.spec(argv, DEADLINE)).await.map(drop).map_err(|e| e.to_string())
     }
-}
-
-/// The first program of that name on a search path.
-#[must_use]
-pub fn find_on(search_path: &str, name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::env::split_paths(search_path).map(|directory| directory.join(name)).find(|program| {
-        std::fs::metadata(program).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    })
 }
 
 /// Where people's installers put CLIs that a service's search path does not name: Claude Code's own

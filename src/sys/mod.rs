@@ -10,6 +10,7 @@ pub mod log;
 pub mod paths;
 pub mod process;
 pub mod random;
+pub mod search;
 pub mod watch;
 pub mod witness;
 

@@ -1,0 +1,24 @@
+//! Programs on a search path, as a shell would find them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+/// Container engines, in the order of preference.
+const ENGINES: [&str; 2] = ["docker", "podman"];
+
+/// The first program of that name on a search path: a regular file that may be executed.
+#[must_use]
+pub fn find_on(search_path: &str, name: &str) -> Option<PathBuf> {
+    std::env::split_paths(search_path).map(|directory| directory.join(name)).find(|program| {
+        std::fs::metadata(program).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    })
+}
+
+/// The name of the container engine on a search path.
+///
+/// # Errors
+/// The sentence that says there is none.
+pub fn container_engine(search_path: &str) -> Result<&'static str, &'static str> {
+    let found = ENGINES.into_iter().find(|name| find_on(search_path, name).is_some());
+    found.ok_or("neither docker nor podman is on the search path")
+}
