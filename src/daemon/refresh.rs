@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
-use crate::base::id::{LoginId, Provider};
+use crate::base::id::LoginId;
 use crate::base::time::Timestamp;
 use crate::config::settings::{LoginSettings, RefreshMode};
 use crate::core::memory::{LoginMemory, Memory};
@@ -15,11 +15,11 @@ use crate::core::refresh::{self, Due, Ended, Outcome, Rules};
 use crate::daemon::apply;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
-use crate::daemon::world::World;
+use crate::daemon::world::{Source, World};
 use crate::providers;
-use crate::refresher::claude;
 use crate::refresher::direct::{self, Refresh};
 use crate::refresher::official::{self, Official};
+use crate::refresher::side::Side;
 use crate::sys::clock;
 use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::search;
@@ -61,7 +61,7 @@ pub fn way(
     cli: Option<&PathBuf>,
     via: Option<Way>,
 ) -> Result<Way, NoWay> {
-    if login.provider != Provider::Claude {
+    if Side::of(login).is_none() {
         return Err(NoWay::Unsupported);
     }
     let has_cli = cli.is_some() || login.refresh.command.is_some() || login.refresh.container.is_some();
@@ -190,24 +190,30 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn source(&self) -> PathBuf {
-        let source = self.world.sources.iter().find(|s| s.login == self.login.id);
-        source.map(|s| s.path.clone()).unwrap_or_default()
-    }
-
     fn read(&self) -> Option<Credential> {
-        match providers::read(self.login.provider, &self.source()).reading {
+        match self.world.source(&self.login.id)?.read().reading {
             SourceReading::Ok(credential) => Some(credential),
             _ => None,
         }
     }
 
     async fn direct(&self) -> Result<Outcome, PassError> {
+        let source = self.world.source(&self.login.id);
+        let (Some(side), Some(Source { path, layout: Some(layout), .. })) = (Side::of(self.login), source)
+        else {
+            return Ok(self.outcome(
+                None,
+                Ended::NotSent,
+                "this version does not refresh such logins".into(),
+            ));
+        };
         let refresh = Refresh {
             login: &self.login.id,
-            source: self.source(),
+            side,
+            source: path.clone(),
+            layout: layout.clone(),
             intents: self.state.intents()?,
-            token_url: self.login.refresh.token_url.clone().unwrap_or_else(|| claude::TOKEN_URL.to_owned()),
+            token_url: self.login.refresh.token_url.clone().unwrap_or_else(|| side.token_url().to_owned()),
             key: self.key,
             generation: Some(self.generation.clone()),
             is_forced: self.is_forced,

@@ -10,6 +10,7 @@ use crate::core::model::{
     ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedSource, TargetContent,
     TargetId,
 };
+use crate::format::layout::Layout;
 use crate::providers;
 use crate::sinks::{self, Place};
 use crate::sys::paths::Surroundings;
@@ -21,8 +22,18 @@ pub struct Source {
     pub login: LoginId,
     /// Whose CLI owns it.
     pub provider: Provider,
+    /// How it is laid out; `None` for a provider whose logins are not read.
+    pub layout: Option<Layout>,
     /// The file; empty when the configuration names none and there is no rule for the provider.
     pub path: PathBuf,
+}
+
+impl Source {
+    /// Reads it once.
+    #[must_use]
+    pub fn read(&self) -> providers::Read {
+        providers::read(self.provider, self.layout.as_ref(), &self.path)
+    }
 }
 
 /// The configuration, ready to be observed.
@@ -58,7 +69,12 @@ impl World {
                 let by_rule =
                     || providers::default_path(login.provider, &surroundings.home, &surroundings.variables);
                 let path = login.path.clone().or_else(by_rule);
-                Source { login: login.id.clone(), provider: login.provider, path: path.unwrap_or_default() }
+                Source {
+                    login: login.id.clone(),
+                    provider: login.provider,
+                    layout: providers::layout(login.provider),
+                    path: path.unwrap_or_default(),
+                }
             })
             .collect();
         let desired = desired_of(&settings);
@@ -72,7 +88,7 @@ impl World {
         let mut sources = Vec::new();
         let mut source_files = Vec::new();
         for source in &self.sources {
-            let read = providers::read(source.provider, &source.path);
+            let read = source.read();
             source_files.extend(read.identity);
             sources.push(ObservedSource {
                 login: source.login.clone(),
@@ -106,6 +122,12 @@ impl World {
     fn is_own(&self, path: &Path) -> bool {
         let own = [self.surroundings.config_dir(), self.surroundings.state_dir()];
         own.iter().any(|directory| path.starts_with(directory))
+    }
+
+    /// The source of a login.
+    #[must_use]
+    pub fn source(&self, login: &LoginId) -> Option<&Source> {
+        self.sources.iter().find(|source| &source.login == login)
     }
 
     /// The files whose change may need a pass.

@@ -5,11 +5,12 @@
 //! versions write in place, so an empty or torn file is an everyday sight.
 
 use super::json_doc::{Found, JsonDoc};
+use super::layout::Store;
 use super::{FormatError, bounded};
 use serde_json::Value;
 
 use crate::base::credential::{Credential, Renewed, SourceReading};
-use crate::base::secret::{Document, Secret};
+use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 
 const LOGIN: &str = "claudeAiOauth";
@@ -88,16 +89,6 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, Refusal> {
 pub fn client_id(bytes: &[u8]) -> Option<String> {
     let mut doc = JsonDoc::parse(bytes).ok()?;
     doc.text(&[LOGIN, "clientId"]).ok()?.map(|id| id.expose().to_owned())
-}
-
-/// What came of storing a refresh.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Store {
-    /// The document with the new tokens.
-    Patched(Document),
-    /// The document holds neither the refresh token that was spent nor a blank one: somebody stored
-    /// a newer login, which stays.
-    Superseded,
 }
 
 /// Stores `renewed` over the login whose refresh token `spent` was traded for it.

@@ -16,6 +16,7 @@ pub mod dotenv;
 pub mod json_doc;
 mod json_text;
 mod json_tree;
+pub mod layout;
 pub mod oauth_json;
 pub mod openclaw_config;
 pub mod release;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
+use serde_json::Value;
 
-use crate::base::secret::Document;
+use crate::base::secret::{Document, Secret};
 
 /// How long the whole exchange may take: what Claude Code 2.1.329 allows itself.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,8 +34,8 @@ pub struct Request {
     pub url: String,
     /// How the body is written.
     pub encoding: Encoding,
-    /// The body.
-    pub body: Document,
+    /// The parameters, in the order in which they are written.
+    pub fields: Vec<(&'static str, Secret)>,
 }
 
 /// An answer that was read whole.
@@ -111,6 +112,19 @@ fn client() -> Result<reqwest::Client, SendError> {
         .map_err(|_| SendError::NotSent("no HTTP client can be made".into()))
 }
 
+/// The body. `text/plain` never: both encodings quote whatever a token holds.
+fn encoded(request: &Request) -> Document {
+    let fields = request.fields.iter().map(|(name, value)| (*name, value.expose()));
+    let text = match request.encoding {
+        Encoding::Json => {
+            let object = fields.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            Value::Object(object.collect()).to_string()
+        }
+        Encoding::Form => form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish(),
+    };
+    Document::new(text.into_bytes())
+}
+
 /// Sends the request and reads the answer.
 ///
 /// # Errors
@@ -126,7 +140,7 @@ pub async fn send(request: Request) -> Result<Reply, SendError> {
         .header(CONTENT_TYPE, content_type)
         .header(reqwest::header::ACCEPT, "application/json")
         .header(reqwest::header::USER_AGENT, concat!("tokensink/", env!("CARGO_PKG_VERSION")))
-        .body(request.body.expose().to_vec());
+        .body(encoded(&request).expose().to_vec());
     let mut response = sending.send().await.map_err(|error| failure(&error))?;
     let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let (status, retry_after, date) = (response.status(), text(RETRY_AFTER), text(DATE));

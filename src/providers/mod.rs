@@ -1,6 +1,5 @@
 //! Where credentials come from: one file per provider. To add a provider: its path rule and its
-//! reader here, its format in `format/`, its row in `read` and `default_path`, and its page in
-//! `docs/`.
+//! format in `format/`, its rows in `default_path` and `layout`, and its page in `docs/`.
 
 pub mod claude_cli;
 
@@ -9,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::credential::SourceReading;
 use crate::base::id::Provider;
-use crate::format;
+use crate::format::layout::Layout;
 use crate::sys::atomic_file::{self, FileState};
 
 /// The environment that path rules look at.
@@ -33,6 +32,15 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
     }
 }
 
+/// How the source of a provider is laid out; `None` for one whose logins are not read.
+#[must_use]
+pub const fn layout(provider: Provider) -> Option<Layout> {
+    match provider {
+        Provider::Claude => Some(Layout::Claude),
+        _ => None,
+    }
+}
+
 /// One read of a source.
 #[derive(Debug)]
 pub struct Read {
@@ -46,7 +54,7 @@ pub struct Read {
 
 /// Reads a source once.
 #[must_use]
-pub fn read(provider: Provider, path: &Path) -> Read {
+pub fn read(provider: Provider, layout: Option<&Layout>, path: &Path) -> Read {
     let without_file = |reading| Read { reading, mode: None, identity: None };
     if path.as_os_str().is_empty() {
         let reason = format!("where {provider} keeps its login is not known to this version; set `path`");
@@ -59,10 +67,10 @@ pub fn read(provider: Provider, path: &Path) -> Read {
         }
         FileState::Present(file) => file,
     };
-    let reading = match provider {
-        Provider::Claude => format::claude::parse(file.document.expose()),
-        other => {
-            SourceReading::Unreadable { reason: format!("this version does not read logins of {other}") }
+    let reading = match layout {
+        Some(layout) => layout.parse(file.document.expose()),
+        None => {
+            SourceReading::Unreadable { reason: format!("this version does not read logins of {provider}") }
         }
     };
     Read { reading, mode: Some(file.mode), identity: Some((file.dev, file.ino)) }

@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::base::credential::Credential;
 use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
+use crate::format;
 use crate::oauth::endpoint::{Encoding, Request};
 use crate::sys::lock::{DirectoryLock, LockError, Patience, Staleness};
 use crate::sys::{clock, random};
@@ -32,6 +31,9 @@ const WRITE_PATIENCE: Patience = Patience {
 const WRITE_ABANDONED: Staleness = Staleness { age: Duration::from_secs(15), frozen: Duration::from_secs(2) };
 /// The CLI rounds up the times of its locks: up to a second ahead is normal.
 const LOCK_AHEAD: Duration = Duration::from_secs(2);
+/// After a refusal: whoever spent the token stores its answer under a lock that we held, so that
+/// there is no more to wait for than a slow disk.
+pub const DOUBTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 /// The holder of a lock shows that it lives at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 
@@ -139,19 +141,19 @@ fn write_lock_path(source: &Path) -> PathBuf {
     source.parent().unwrap_or(Path::new(".")).join(".storage-write.lock")
 }
 
-/// The request of an ordinary refresh: the stored scopes, the client that is stored or the public
-/// one.
+/// The request of an ordinary refresh: the stored scopes, the client that is stored in `document` or
+/// the public one.
 #[must_use]
-pub fn request(url: &str, credential: &Credential, client: Option<&str>, refresh: &Secret) -> Request {
-    let body = json!({
-        "grant_type": "refresh_token",
-        "refresh_token": refresh.expose(),
-        "client_id": client.unwrap_or(CLIENT_ID),
-        "scope": credential.scopes.join(" "),
-    });
+pub fn request(url: &str, document: &Document, credential: &Credential, refresh: &Secret) -> Request {
+    let client = format::claude::client_id(document.expose());
     Request {
         url: url.to_owned(),
         encoding: Encoding::Json,
-        body: Document::new(body.to_string().into_bytes()),
+        fields: vec![
+            ("grant_type", Secret::new("refresh_token".to_owned())),
+            ("refresh_token", refresh.clone()),
+            ("client_id", Secret::new(client.unwrap_or_else(|| CLIENT_ID.to_owned()))),
+            ("scope", Secret::new(credential.scopes.join(" "))),
+        ],
     }
 }

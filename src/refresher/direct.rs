@@ -1,20 +1,20 @@
-//! `direct` mode: our own request to the token endpoint, under the CLI's own locks. See the module
-//! above for the order and its reasons.
+//! `direct` mode: our own request to the token endpoint, under the CLI's own locks, for every
+//! provider alike. See the module above for the order and its reasons, `side` for what differs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::claude::{self, RefreshLocks};
 use super::intent::{Found, Intent, IntentError};
 use super::proof;
+use super::side::Side;
 use crate::base::credential::{Credential, Renewed, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::LoginId;
-use crate::base::secret::Secret;
+use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 use crate::core::refresh::{self, Ended, Outcome};
 use crate::core::token_answer::{self, Answer, Grant};
-use crate::format::claude::Store;
+use crate::format::layout::{Layout, Store};
 use crate::oauth::endpoint::{self, Request, SendError};
 use crate::sys::atomic_file::{self, Expected, FileState, Policy};
 use crate::sys::{clock, failpoint};
@@ -23,16 +23,18 @@ use crate::sys::{clock, failpoint};
 const UNSTATED_LIFETIME: Duration = Duration::from_secs(3600);
 /// Attempts to store new tokens while somebody else writes the file too.
 const STORE_TRIES: usize = 5;
-/// The pause before a refused token's source is read for the last time.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// One refresh of one login.
 #[derive(Debug)]
 pub struct Refresh<'a> {
     /// The login.
     pub login: &'a LoginId,
+    /// Whose protocol is spoken.
+    pub side: Side,
     /// Its source.
     pub source: PathBuf,
+    /// How that is laid out.
+    pub layout: Layout,
     /// Where intents are kept; it exists.
     pub intents: PathBuf,
     /// The token endpoint.
@@ -51,7 +53,7 @@ impl Refresh<'_> {
     /// Carries it out.
     pub async fn run(&self) -> Outcome {
         let intent = Intent::of(&self.intents, self.login);
-        let mut locks = match RefreshLocks::acquire(&self.source).await {
+        let mut locks = match self.side.lock(&self.source).await {
             Ok(locks) => locks,
             Err(error) => return self.not_sent(Some(refresh::busy_wait()), error.to_string()),
         };
@@ -64,15 +66,15 @@ impl Refresh<'_> {
         if self.only_resolves {
             return self.not_sent(None, "nothing was left unfinished".into());
         }
-        let (credential, token, client) = match self.current() {
+        let Current { document, credential, token } = match self.current() {
             Ok(current) => current,
             Err(outcome) => return outcome,
         };
         let spent = self.key.fingerprint(&token);
-        if let Err(why) = proof::storable(&self.source) {
+        if let Err(why) = proof::storable(&self.source, self.side.follows_links()) {
             return Self::outcome(Ended::NotSent, &spent, None, why.0);
         }
-        if let Some(why) = claude::write_lock_blocked(&self.source) {
+        if let Some(why) = self.side.write_lock_blocked(&self.source) {
             return Self::outcome(Ended::NotSent, &spent, None, why.to_owned());
         }
         failpoint::hit("refresh-proven");
@@ -91,21 +93,27 @@ impl Refresh<'_> {
                 "the lock was taken over".into(),
             );
         }
-        let request = claude::request(&self.token_url, &credential, client.as_deref(), token);
-        let spending = self.spend(&spending, request);
-        tokio::pin!(spending);
-        // The locks are kept alive until the answer is stored: a CLI that took them over before
-        // would spend the old token again. One that is lost stops nothing: the answer may be the
-        // only copy of the login. It is stored by compare-and-swap.
-        let outcome = tokio::select! {
-            outcome = &mut spending => outcome,
-            _lost = locks.beat_until_lost() => spending.await,
+        let request = self.side.request(&self.token_url, &document, &credential, token);
+        let ended = {
+            let spending = self.spend(&spending, request);
+            tokio::pin!(spending);
+            // The locks are kept alive until the answer is stored: a CLI that took them over before
+            // would spend the old token again. One that is lost stops nothing: the answer may be
+            // the only copy of the login. It is stored by compare-and-swap.
+            tokio::select! {
+                ended = &mut spending => ended,
+                _lost = locks.beat_until_lost() => spending.await,
+            }
         };
         failpoint::hit("refresh-before-unlock");
-        outcome
+        drop(locks);
+        match ended {
+            Spent::Ended(outcome) => outcome,
+            Spent::Refused(error) => self.refused(spent, error).await,
+        }
     }
 
-    async fn spend(&self, spending: &Spending, request: Request) -> Outcome {
+    async fn spend(&self, spending: &Spending, request: Request) -> Spent {
         let reply = endpoint::send(request).await;
         failpoint::hit("refresh-answered");
         let spent = &spending.spent;
@@ -117,23 +125,28 @@ impl Refresh<'_> {
             }
             Err(error @ (SendError::Url(_) | SendError::NotSent(_))) => {
                 spending.was_not_spent();
-                Self::outcome(Ended::NotSent, spent, None, error.to_string())
+                Spent::Ended(Self::outcome(Ended::NotSent, spent, None, error.to_string()))
             }
             // The intent stays: it is the record of what may have been spent.
-            Err(error @ SendError::Unknown(_)) => Self::sent(Ended::Unknown, spent, None, error.to_string()),
+            Err(error @ SendError::Unknown(_)) => {
+                Spent::Ended(Self::sent(Ended::Unknown, spent, None, error.to_string()))
+            }
         }
     }
 
-    async fn follow(&self, spending: &Spending, answer: Answer) -> Outcome {
+    async fn follow(&self, spending: &Spending, answer: Answer) -> Spent {
         let spent = &spending.spent;
         let failed = |wait, detail: String| {
             // The server looked at the request and traded nothing.
             spending.was_not_spent();
             Self::sent(Ended::Failed, spent, wait, detail)
         };
-        match answer {
+        Spent::Ended(match answer {
             Answer::Granted(grant) => self.keep(spending, renewed(grant, clock::now())).await,
-            Answer::Rejected { error } => self.rejected(spending, error).await,
+            Answer::Rejected { error } => {
+                let _ = spending.intent.end();
+                return Spent::Refused(error);
+            }
             Answer::BadRequest { error } => failed(
                 Some(refresh::blocked_wait()),
                 format!("the endpoint calls the request wrong: {error}"),
@@ -145,7 +158,7 @@ impl Refresh<'_> {
             ),
             Answer::ServerFailed { status } => failed(None, format!("the endpoint failed: status {status}")),
             Answer::Unreadable { why } => Self::sent(Ended::Unknown, spent, None, why.to_owned()),
-        }
+        })
     }
 
     /// Records the new tokens, then stores them.
@@ -172,12 +185,10 @@ impl Refresh<'_> {
     }
 
     /// A refusal is evidence about the bytes that were sent, not about the login: the source is
-    /// read again, twice.
-    async fn rejected(&self, spending: &Spending, error: String) -> Outcome {
-        let spent = &spending.spent;
-        let _ = spending.intent.end();
-        for pause in [Duration::ZERO, SECOND_LOOK] {
-            tokio::time::sleep(pause).await;
+    /// read again. Without the locks, for which whoever refreshed it may be waiting.
+    async fn refused(&self, spent: &Fingerprint, error: String) -> Outcome {
+        for pause in self.side.doubts() {
+            tokio::time::sleep(*pause).await;
             if self.has_moved_on(spent) {
                 return Self::sent(Ended::Adopted, spent, None, "somebody else had refreshed it".into());
             }
@@ -187,13 +198,13 @@ impl Refresh<'_> {
 
     /// Stores by compare-and-swap on the refresh token that was spent.
     async fn store(&self, spent: &Secret, renewed: &Renewed) -> Result<Ended, String> {
-        let _lock = claude::write_lock(&self.source).await.map_err(|e| e.to_string())?;
+        let _lock = self.side.write_lock(&self.source).await.map_err(|e| e.to_string())?;
         failpoint::hit("refresh-write-locked");
         for _ in 0..STORE_TRIES {
             let FileState::Present(file) = atomic_file::observe(&self.source) else {
                 return Err("the source cannot be read".into());
             };
-            let patched = match crate::format::claude::store(file.document.expose(), spent, renewed) {
+            let patched = match self.layout.store(file.document.expose(), spent, renewed) {
                 Ok(Store::Patched(document)) => document,
                 Ok(Store::Superseded) => return Ok(Ended::Adopted),
                 Err(error) => return Err(error.to_string()),
@@ -256,20 +267,18 @@ impl Refresh<'_> {
 
     fn read(&self) -> SourceReading {
         match atomic_file::observe(&self.source) {
-            FileState::Present(file) => crate::format::claude::parse(file.document.expose()),
+            FileState::Present(file) => self.layout.parse(file.document.expose()),
             FileState::Absent { .. } => SourceReading::Missing,
             FileState::Unreadable { reason, .. } => SourceReading::Unreadable { reason: reason.to_string() },
         }
     }
 
-    /// The credential under the locks, if it is still the one that was due.
-    fn current(&self) -> Result<(Credential, Secret, Option<String>), Outcome> {
-        let client = match atomic_file::observe(&self.source) {
-            FileState::Present(file) => crate::format::claude::client_id(file.document.expose()),
-            _ => None,
-        };
-        let SourceReading::Ok(credential) = self.read() else {
-            return Err(self.not_sent(None, "the source holds no usable login".into()));
+    /// The source under the locks, if it is still the one that was due.
+    fn current(&self) -> Result<Current, Outcome> {
+        let unusable = || self.not_sent(None, "the source holds no usable login".into());
+        let FileState::Present(file) = atomic_file::observe(&self.source) else { return Err(unusable()) };
+        let SourceReading::Ok(credential) = self.layout.parse(file.document.expose()) else {
+            return Err(unusable());
         };
         let generation = self.key.generation(&credential);
         if self.generation.as_ref().is_some_and(|due| due != &generation) {
@@ -279,7 +288,7 @@ impl Refresh<'_> {
         let Some(token) = credential.refresh.clone() else {
             return Err(self.not_sent(None, "there is no refresh token".into()));
         };
-        Ok((credential, token, client))
+        Ok(Current { document: file.document, credential, token })
     }
 
     fn not_sent(&self, wait: Option<Duration>, detail: String) -> Outcome {
@@ -307,6 +316,21 @@ enum Resolved {
     Nothing,
     /// The token may have been spent before, and a person wants it sent all the same.
     Doubtful,
+}
+
+/// What is about to be spent.
+struct Current {
+    document: Document,
+    credential: Credential,
+    token: Secret,
+}
+
+/// What came of the request.
+enum Spent {
+    /// This run has its outcome.
+    Ended(Outcome),
+    /// The token was refused, with that word.
+    Refused(String),
 }
 
 /// A token that is being spent, and its record.

@@ -16,3 +16,4 @@ pub mod direct;
 pub mod intent;
 pub mod official;
 pub mod proof;
+pub mod side;

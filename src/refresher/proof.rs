@@ -13,17 +13,17 @@ const HEADROOM: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStorable(pub String);
 
-/// Checks that `source` is a regular file of ours, neither a link nor a mount of its own, in a
-/// directory where a file of its size and more can be written and synced.
+/// Checks that `source` is a regular file of ours, no mount of its own and, unless links are
+/// followed, no link, in a directory where a file of its size and more can be written and synced.
 ///
 /// # Errors
 /// The reason in words.
-pub fn storable(source: &Path) -> Result<(), NotStorable> {
+pub fn storable(source: &Path, follows_links: bool) -> Result<(), NotStorable> {
     let refuse = |why: &str| Err(NotStorable(format!("{}: {why}", source.display())));
     let FileState::Present(file) = atomic_file::observe(source) else {
         return refuse("is not a readable regular file");
     };
-    if file.is_symlink {
+    if file.is_symlink && !follows_links {
         return refuse("is a link; the CLI would replace it by a file and part it from its target");
     }
     if file.nlink != 1 {

@@ -1,0 +1,43 @@
+//! How a source is laid out: one dispatch for its reader and for storing a refresh, used by whoever
+//! observes sources and by whoever refreshes them. To add a layout: its module here, its row below.
+
+use super::{FormatError, claude};
+use crate::base::credential::{Renewed, SourceReading};
+use crate::base::secret::{Document, Secret};
+
+/// The format of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// Claude Code's `.credentials.json`.
+    Claude,
+}
+
+impl Layout {
+    /// Reads the document. Never `Missing` or `Unreadable`: those are about the file.
+    #[must_use]
+    pub fn parse(&self, bytes: &[u8]) -> SourceReading {
+        match self {
+            Self::Claude => claude::parse(bytes),
+        }
+    }
+
+    /// Stores `renewed` over the login whose refresh token `spent` was traded for it.
+    ///
+    /// # Errors
+    /// When the document cannot be parsed, or a new token is blank.
+    pub fn store(&self, bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, FormatError> {
+        match self {
+            Self::Claude => claude::store(bytes, spent, renewed),
+        }
+    }
+}
+
+/// What came of storing a refresh.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Store {
+    /// The document with the new tokens.
+    Patched(Document),
+    /// The document holds neither the refresh token that was spent nor a blank one: somebody stored
+    /// a newer login, which stays.
+    Superseded,
+}
