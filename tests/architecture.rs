@@ -82,7 +82,7 @@ const SOFT_LIMIT: usize = 300;
 
 /// Files outside `base` whose program code opens a secret or a document of secrets, each with its
 /// reason.
-const MAY_EXPOSE: [(&str, &str); 22] = [
+const MAY_EXPOSE: [(&str, &str); 24] = [
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/plan.rs", "hands a target's document to its format"),
@@ -92,14 +92,16 @@ const MAY_EXPOSE: [(&str, &str); 22] = [
     ("src/format/claude.rs", "takes account and reason out of the document, which are text"),
     ("src/format/dotenv.rs", "writes the token's line"),
     ("src/format/json_doc.rs", "writes a token as a JSON text"),
+    ("src/format/mapped.rs", "takes account, scopes and end out of the document, which are text"),
     ("src/format/mod.rs", "compares a new document with the one that is there"),
     ("src/format/oauth_json.rs", "takes the account out of the document, which is text"),
     ("src/format/template.rs", "renders the tokens that a template asks for"),
     ("src/gateway/command.rs", "bounds what a gateway's command printed"),
     ("src/oauth/endpoint.rs", "sends the request's body"),
     ("src/providers/mod.rs", "hands the source's document to its format"),
-    ("src/refresher/claude.rs", "puts the refresh token into the request"),
+    ("src/refresher/claude.rs", "hands the source's document to its format"),
     ("src/refresher/direct.rs", "hands the answer to its judge and the source's document to its format"),
+    ("src/refresher/generic.rs", "reads the client's secret"),
     ("src/refresher/intent.rs", "writes and reads the record of an answer"),
     ("src/refresher/official.rs", "reads the help text of the CLI"),
     ("src/sinks/mod.rs", "parses a template, which has no token yet"),

@@ -155,8 +155,8 @@ async fn one(
         Ok(way) => way,
         Err(NoWay::Off) => return Done::NoWay("mode is off; --via overrides it"),
         Err(NoWay::CliMissing) => return Done::NoWay("CLI_MISSING: the official CLI is not found"),
-        Err(NoWay::Unsupported) => {
-            return Done::NoWay("this version does not refresh logins of this provider");
+        Err(NoWay::Unknown) => {
+            return Done::NoWay("this version knows no way to refresh it; see token_url and client_id");
         }
     };
     let seen = world.observe();

@@ -1,16 +1,19 @@
-//! `[[login]]` with `[login.refresh]`, and `[[alert]]`.
+//! `[[login]]` with `[login.fields]` and `[login.refresh]`, and `[[alert]]`.
 
 use std::collections::BTreeMap;
 
 use crate::base::id::{LoginId, Provider};
+use crate::format::mapped::{Fields, Pointer, TimeUnit};
 
 use super::check;
 use super::error::{BAD_VALUE, CONFLICT, UNFIT_KEY};
 use super::fragment::{Node, Place, Value};
 use super::merge::id_of;
-use super::schema::{ALERT_KINDS, LOGIN, REFRESH, joined};
+use super::schema::{ALERT_KINDS, FIELDS, LOGIN, REFRESH, joined};
 use super::section::{Reader, Section, word};
-use super::settings::{AlertKind, AlertSettings, LoginSettings, RefreshMode, RefreshSettings, RefreshWay};
+use super::settings::{
+    AlertKind, AlertSettings, LoginSettings, RefreshMode, RefreshSettings, RefreshWay, RequestStyle,
+};
 
 /// An entry and the place that faults with other entries are reported at.
 #[derive(Debug, Clone)]
@@ -40,6 +43,11 @@ const MODES: [(&str, RefreshMode); 4] = [
     ("off", RefreshMode::Off),
 ];
 const WAYS: [(&str, RefreshWay); 2] = [("prompt", RefreshWay::Prompt), ("exchange", RefreshWay::Exchange)];
+const STYLES: [(&str, RequestStyle); 2] = [("form", RequestStyle::Form), ("json", RequestStyle::Json)];
+const UNITS: [(&str, TimeUnit); 3] =
+    [("ms", TimeUnit::Milliseconds), ("s", TimeUnit::Seconds), ("rfc3339", TimeUnit::Rfc3339)];
+/// Keys of `[login.refresh]` that describe what only a generic provider leaves open.
+const CLIENT_KEYS: [&str; 3] = ["client_id", "client_secret_file", "style"];
 const ALERTS: [(&str, AlertKind); 6] = [
     ("ntfy", AlertKind::Ntfy),
     ("webhook", AlertKind::Webhook),
@@ -77,9 +85,41 @@ pub fn login(r: &mut Reader<'_>, node: &Node) -> Option<Placed<LoginSettings>> {
     let provider = r.required(&s, "provider", word(&words));
     let path = r.optional_path(&s, "path");
     let label = r.parsed_or(&s, "label", "", |text| Ok(text.to_owned()));
+    let inner = s.inner("fields", &FIELDS);
+    let fields = match provider {
+        Some(Provider::Generic) => {
+            for key in ["path", "fields"] {
+                r.missing(&s, key, "is required for the provider generic");
+            }
+            Some(fields(r, &inner))
+        }
+        Some(_) if s.has("fields") => {
+            r.fault(&s, "fields", UNFIT_KEY, "is for the provider generic only");
+            None
+        }
+        _ => None,
+    };
     let refresh = refresh(r, &s.inner("refresh", &REFRESH), provider);
-    let login = LoginSettings { id: id?, provider: provider?, path, label: label?, refresh };
+    let fields = match fields {
+        Some(described) => Some(described?),
+        None => None,
+    };
+    let login = LoginSettings { id: id?, provider: provider?, path, label: label?, fields, refresh };
     Placed::at(login, &s, "path")
+}
+
+fn fields(r: &mut Reader<'_>, s: &Section<'_>) -> Option<Fields> {
+    let access_token = r.required(s, "access_token", Pointer::parse);
+    let unit = r.parsed_or(s, "expires_unit", "ms", word(&UNITS));
+    Some(Fields {
+        refresh_token: r.parsed(s, "refresh_token", Pointer::parse),
+        id_token: r.parsed(s, "id_token", Pointer::parse),
+        expires_at: r.parsed(s, "expires_at", Pointer::parse),
+        expires_unit: unit.unwrap_or(TimeUnit::Milliseconds),
+        scope: r.parsed(s, "scope", Pointer::parse),
+        account: r.parsed(s, "account", Pointer::parse),
+        access_token: access_token?,
+    })
 }
 
 fn refresh(r: &mut Reader<'_>, s: &Section<'_>, provider: Option<Provider>) -> RefreshSettings {
@@ -95,6 +135,18 @@ fn refresh(r: &mut Reader<'_>, s: &Section<'_>, provider: Option<Provider>) -> R
         }
         None
     };
+    let is_generic = provider == Some(Provider::Generic);
+    let style = if is_generic { r.parsed_or(s, "style", "form", word(&STYLES)) } else { None };
+    if is_generic && mode == Some(RefreshMode::Direct) {
+        for key in ["token_url", "client_id"] {
+            r.missing(s, key, "is required to refresh the provider generic");
+        }
+    }
+    for key in CLIENT_KEYS {
+        if provider.is_some() && !is_generic && s.has(key) {
+            r.fault(s, key, UNFIT_KEY, "is for the provider generic only");
+        }
+    }
     RefreshSettings {
         mode: mode.unwrap_or(RefreshMode::Auto),
         margin,
@@ -104,8 +156,15 @@ fn refresh(r: &mut Reader<'_>, s: &Section<'_>, provider: Option<Provider>) -> R
         container: r.parsed(s, "container", |text| check::container_name(text).map(|()| text.to_owned())),
         env: r.variables(s, "env"),
         token_url: r.parsed(s, "token_url", |text| check::token_url(text).map(|()| text.to_owned())),
+        client_id: r.parsed(s, "client_id", present),
+        client_secret_file: r.optional_path(s, "client_secret_file"),
+        style: style.unwrap_or(RequestStyle::Form),
         grants_per_day: r.number_or(s, "grants_per_day", 12, check::GRANTS),
     }
+}
+
+fn present(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("must not be blank".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// Reads one `[[alert]]`.

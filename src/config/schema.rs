@@ -72,7 +72,22 @@ pub const LOGIN: Shape = Shape {
         ("provider", Type::Text),
         ("path", Type::Text),
         ("label", Type::Text),
+        ("fields", Type::Table(&FIELDS)),
         ("refresh", Type::Table(&REFRESH)),
+    ],
+};
+/// `[login.fields]`.
+pub const FIELDS: Shape = Shape {
+    header: "[login.fields]",
+    has_id: false,
+    keys: &[
+        ("access_token", Type::Text),
+        ("refresh_token", Type::Text),
+        ("id_token", Type::Text),
+        ("expires_at", Type::Text),
+        ("expires_unit", Type::Text),
+        ("scope", Type::Text),
+        ("account", Type::Text),
     ],
 };
 /// `[login.refresh]`.
@@ -88,6 +103,9 @@ pub const REFRESH: Shape = Shape {
         ("container", Type::Text),
         ("env", Type::Variables),
         ("token_url", Type::Text),
+        ("client_id", Type::Text),
+        ("client_secret_file", Type::Text),
+        ("style", Type::Text),
         ("grants_per_day", Type::Number),
     ],
 };

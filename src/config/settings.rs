@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
+use crate::format::mapped::Fields;
 
 /// The whole configuration of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct LoginSettings {
     pub path: Option<PathBuf>,
     /// A label for people; empty when none was given.
     pub label: String,
+    /// `[login.fields]`: where the parts of a generic login are.
+    pub fields: Option<Fields>,
     /// `[login.refresh]`.
     pub refresh: RefreshSettings,
 }
@@ -75,6 +78,15 @@ pub enum RefreshWay {
     Exchange,
 }
 
+/// How the request of a generic login is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestStyle {
+    /// `application/x-www-form-urlencoded`, as RFC 6749 says.
+    Form,
+    /// A JSON object with the same names.
+    Json,
+}
+
 /// `[login.refresh]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshSettings {
@@ -94,6 +106,12 @@ pub struct RefreshSettings {
     pub env: BTreeMap<String, String>,
     /// An explicit token endpoint.
     pub token_url: Option<String>,
+    /// The OAuth client of a generic login.
+    pub client_id: Option<String>,
+    /// The file with that client's secret, for a confidential client.
+    pub client_secret_file: Option<PathBuf>,
+    /// How a request of a generic login is written.
+    pub style: RequestStyle,
     /// The budget of grants a day.
     pub grants_per_day: u32,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
 use crate::config::settings::{
     Agents, AlertingSettings, Apply, GatewayKind, GatewaySettings, LoginSettings, RefreshMode,
-    RefreshSettings, RefreshWay, Settings, SinkKind, SinkSettings, UnitScope,
+    RefreshSettings, RefreshWay, RequestStyle, Settings, SinkKind, SinkSettings, UnitScope,
 };
 use crate::sys::paths::Surroundings;
 
@@ -32,6 +32,7 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
         provider: Provider::Claude,
         path: None,
         label: String::new(),
+        fields: None,
         refresh: RefreshSettings {
             mode: RefreshMode::Auto,
             margin: None,
@@ -41,6 +42,9 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
             container: None,
             env: std::collections::BTreeMap::new(),
             token_url: None,
+            client_id: None,
+            client_secret_file: None,
+            style: RequestStyle::Form,
             grants_per_day: 12,
         },
     });

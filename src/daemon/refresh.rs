@@ -47,8 +47,8 @@ pub enum NoWay {
     Off,
     /// The CLI was there and is gone.
     CliMissing,
-    /// This provider is not refreshed by this version.
-    Unsupported,
+    /// No CLI is driven for this provider, and its token endpoint is not known.
+    Unknown,
 }
 
 /// Chooses the way: what the configuration says, else the CLI where one was ever found.
@@ -61,18 +61,16 @@ pub fn way(
     cli: Option<&PathBuf>,
     via: Option<Way>,
 ) -> Result<Way, NoWay> {
-    if Side::of(login).is_none() {
-        return Err(NoWay::Unsupported);
-    }
     let has_cli = cli.is_some() || login.refresh.command.is_some() || login.refresh.container.is_some();
     let had_cli = memory.is_some_and(|m| m.cli.is_some());
     let by_cli = || if has_cli { Ok(Way::Cli) } else { Err(NoWay::CliMissing) };
+    let direct = || if Side::of(login).is_some() { Ok(Way::Direct) } else { Err(NoWay::Unknown) };
     match (via, login.refresh.mode) {
-        (Some(Way::Direct), _) | (None, RefreshMode::Direct) => Ok(Way::Direct),
+        (Some(Way::Direct), _) | (None, RefreshMode::Direct) => direct(),
         (Some(Way::Cli), _) | (None, RefreshMode::Cli) => by_cli(),
         (None, RefreshMode::Off) => Err(NoWay::Off),
         (None, RefreshMode::Auto) if has_cli || had_cli => by_cli(),
-        (None, RefreshMode::Auto) => Ok(Way::Direct),
+        (None, RefreshMode::Auto) => direct(),
     }
 }
 
@@ -199,13 +197,10 @@ impl Run<'_> {
 
     async fn direct(&self) -> Result<Outcome, PassError> {
         let source = self.world.source(&self.login.id);
-        let (Some(side), Some(Source { path, layout: Some(layout), .. })) = (Side::of(self.login), source)
+        let (Some((side, token_url)), Some(Source { path, layout: Some(layout), .. })) =
+            (Side::of(self.login), source)
         else {
-            return Ok(self.outcome(
-                None,
-                Ended::NotSent,
-                "this version does not refresh such logins".into(),
-            ));
+            return Ok(self.outcome(None, Ended::NotSent, "its token endpoint is not known".into()));
         };
         let refresh = Refresh {
             login: &self.login.id,
@@ -213,7 +208,7 @@ impl Run<'_> {
             source: path.clone(),
             layout: layout.clone(),
             intents: self.state.intents()?,
-            token_url: self.login.refresh.token_url.clone().unwrap_or_else(|| side.token_url().to_owned()),
+            token_url,
             key: self.key,
             generation: Some(self.generation.clone()),
             is_forced: self.is_forced,

@@ -72,7 +72,7 @@ impl World {
                 Source {
                     login: login.id.clone(),
                     provider: login.provider,
-                    layout: providers::layout(login.provider),
+                    layout: providers::layout(login),
                     path: path.unwrap_or_default(),
                 }
             })

@@ -1,6 +1,7 @@
 //! How a source is laid out: one dispatch for its reader and for storing a refresh, used by whoever
 //! observes sources and by whoever refreshes them. To add a layout: its module here, its row below.
 
+use super::mapped::Fields;
 use super::{FormatError, claude};
 use crate::base::credential::{Renewed, SourceReading};
 use crate::base::secret::{Document, Secret};
@@ -10,6 +11,8 @@ use crate::base::secret::{Document, Secret};
 pub enum Layout {
     /// Claude Code's `.credentials.json`.
     Claude,
+    /// One that the configuration describes.
+    Mapped(Fields),
 }
 
 impl Layout {
@@ -18,6 +21,7 @@ impl Layout {
     pub fn parse(&self, bytes: &[u8]) -> SourceReading {
         match self {
             Self::Claude => claude::parse(bytes),
+            Self::Mapped(fields) => fields.parse(bytes),
         }
     }
 
@@ -28,6 +32,7 @@ impl Layout {
     pub fn store(&self, bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, FormatError> {
         match self {
             Self::Claude => claude::store(bytes, spent, renewed),
+            Self::Mapped(fields) => fields.store(bytes, spent, renewed),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod json_doc;
 mod json_text;
 mod json_tree;
 pub mod layout;
+pub mod mapped;
 pub mod oauth_json;
 pub mod openclaw_config;
 pub mod release;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::credential::SourceReading;
 use crate::base::id::Provider;
+use crate::config::settings::LoginSettings;
 use crate::format::layout::Layout;
 use crate::sys::atomic_file::{self, FileState};
 
@@ -32,11 +33,12 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
     }
 }
 
-/// How the source of a provider is laid out; `None` for one whose logins are not read.
+/// How the source of a login is laid out; `None` for a provider whose logins are not read.
 #[must_use]
-pub const fn layout(provider: Provider) -> Option<Layout> {
-    match provider {
+pub fn layout(login: &LoginSettings) -> Option<Layout> {
+    match login.provider {
         Provider::Claude => Some(Layout::Claude),
+        Provider::Generic => login.fields.clone().map(Layout::Mapped),
         _ => None,
     }
 }

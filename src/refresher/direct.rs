@@ -77,13 +77,17 @@ impl Refresh<'_> {
         if let Some(why) = self.side.write_lock_blocked(&self.source) {
             return Self::outcome(Ended::NotSent, &spent, None, why.to_owned());
         }
+        let request = match self.side.request(&self.token_url, &document, &credential, &token) {
+            Ok(request) => request,
+            Err(why) => return Self::outcome(Ended::NotSent, &spent, None, why),
+        };
         failpoint::hit("refresh-proven");
         if let Err(error) = intent.begin(&spent, clock::now()) {
             return Self::outcome(Ended::NotSent, &spent, None, error.to_string());
         }
         failpoint::hit("refresh-intended");
         let spending = Spending { intent, token, spent, is_doubtful };
-        let Spending { token, spent, .. } = &spending;
+        let spent = &spending.spent;
         if !locks.are_ours() {
             spending.was_not_spent();
             return Self::outcome(
@@ -93,7 +97,6 @@ impl Refresh<'_> {
                 "the lock was taken over".into(),
             );
         }
-        let request = self.side.request(&self.token_url, &document, &credential, token);
         let ended = {
             let spending = self.spend(&spending, request);
             tokio::pin!(spending);

@@ -13,6 +13,7 @@
 
 pub mod claude;
 pub mod direct;
+pub mod generic;
 pub mod intent;
 pub mod official;
 pub mod proof;

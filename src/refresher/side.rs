@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::claude;
+use super::{claude, generic};
 use crate::base::credential::Credential;
 use crate::base::id::Provider;
 use crate::base::secret::{Document, Secret};
@@ -13,10 +13,12 @@ use crate::oauth::endpoint::Request;
 use crate::sys::lock::{DirectoryLock, LockError};
 
 /// Whose protocol is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Side {
     /// Claude Code's.
     Claude,
+    /// RFC 6749's, for a client that the configuration describes.
+    Generic(generic::Client),
 }
 
 /// What keeps the provider's own CLI from refreshing meanwhile. Dropping it releases it.
@@ -24,6 +26,8 @@ pub enum Side {
 pub enum Locks {
     /// Claude Code's two.
     Claude(claude::RefreshLocks),
+    /// None is known.
+    None,
 }
 
 /// What guards one read-modify-write of the source. Dropping it releases it.
@@ -31,24 +35,29 @@ pub enum Locks {
 pub enum WriteLock {
     /// `.storage-write.lock`.
     Claude(DirectoryLock),
+    /// None is known.
+    None,
 }
 
 impl Side {
-    /// The side of a login; `None` where its logins are not refreshed by a request of ours.
+    /// The side of a login and its token endpoint: the configured one, else the provider's own.
+    /// `None` where its logins are not refreshed by a request of ours, or too little is described.
     #[must_use]
-    pub fn of(login: &LoginSettings) -> Option<Self> {
-        match login.provider {
-            Provider::Claude => Some(Self::Claude),
-            _ => None,
-        }
-    }
-
-    /// The provider's own token endpoint.
-    #[must_use]
-    pub const fn token_url(&self) -> &'static str {
-        match self {
-            Self::Claude => claude::TOKEN_URL,
-        }
+    pub fn of(login: &LoginSettings) -> Option<(Self, String)> {
+        let (side, own) = match login.provider {
+            Provider::Claude => (Self::Claude, Some(claude::TOKEN_URL)),
+            Provider::Generic => {
+                let client = generic::Client {
+                    id: login.refresh.client_id.clone()?,
+                    secret: login.refresh.client_secret_file.clone(),
+                    style: login.refresh.style,
+                };
+                (Self::Generic(client), None)
+            }
+            _ => return None,
+        };
+        let url = login.refresh.token_url.clone().or_else(|| own.map(str::to_owned))?;
+        Some((side, url))
     }
 
     /// Takes everything that the provider's CLI honours around its request, or nothing.
@@ -58,6 +67,7 @@ impl Side {
     pub async fn lock(&self, source: &Path) -> Result<Locks, LockError> {
         match self {
             Self::Claude => claude::RefreshLocks::acquire(source).await.map(Locks::Claude),
+            Self::Generic(_) => Ok(Locks::None),
         }
     }
 
@@ -68,6 +78,7 @@ impl Side {
     pub async fn write_lock(&self, source: &Path) -> Result<WriteLock, LockError> {
         match self {
             Self::Claude => claude::write_lock(source).await.map(WriteLock::Claude),
+            Self::Generic(_) => Ok(WriteLock::None),
         }
     }
 
@@ -76,6 +87,7 @@ impl Side {
     pub fn write_lock_blocked(&self, source: &Path) -> Option<&'static str> {
         match self {
             Self::Claude => claude::write_lock_blocked(source),
+            Self::Generic(_) => None,
         }
     }
 
@@ -84,21 +96,25 @@ impl Side {
     pub const fn follows_links(&self) -> bool {
         match self {
             Self::Claude => false,
+            Self::Generic(_) => true,
         }
     }
 
     /// The request of an ordinary refresh. `document` is the source, for what the login was made
     /// with.
-    #[must_use]
+    ///
+    /// # Errors
+    /// Why there is none, in words; nothing may be sent then.
     pub fn request(
         &self,
         url: &str,
         document: &Document,
         credential: &Credential,
         refresh: &Secret,
-    ) -> Request {
+    ) -> Result<Request, String> {
         match self {
-            Self::Claude => claude::request(url, document, credential, refresh),
+            Self::Claude => Ok(claude::request(url, document, credential, refresh)),
+            Self::Generic(client) => generic::request(url, client, refresh),
         }
     }
 
@@ -108,6 +124,7 @@ impl Side {
     pub const fn doubts(&self) -> &'static [Duration] {
         match self {
             Self::Claude => &claude::DOUBTS,
+            Self::Generic(_) => &[Duration::ZERO],
         }
     }
 }
@@ -117,6 +134,7 @@ impl Locks {
     pub async fn beat_until_lost(&mut self) -> LockError {
         match self {
             Self::Claude(locks) => locks.beat_until_lost().await,
+            Self::None => std::future::pending().await,
         }
     }
 
@@ -125,6 +143,7 @@ impl Locks {
     pub fn are_ours(&self) -> bool {
         match self {
             Self::Claude(locks) => locks.are_ours(),
+            Self::None => true,
         }
     }
 }
