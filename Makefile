@@ -85,10 +85,10 @@ test: setup lint deny
 test-unit:
 	@set -eu; names=; for path in tests/*.rs; do name=$${path#tests/}; name=$${name%.rs}; \
 		case " $(SYSTEM_TESTS) " in *" $$name "*) ;; *) names="$$names --test $$name" ;; esac; done; \
-	exec $(CARGO) test --locked --lib --bins $$names
+	exec $(CARGO) test --locked --features failpoints --lib --bins $$names
 
 test-system: setup
-	$(CARGO) test --locked --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
+	$(CARGO) test --locked --features failpoints --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
 
 # Installs whichever of these files exist.
 install:

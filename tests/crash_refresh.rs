@@ -18,52 +18,33 @@
 mod support;
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 use support::host::{Host, age, in_parallel, signal, until};
 use support::provider::Fault;
-use support::remote::built;
-
-/// The program with failpoints, built once per run of this file, into a directory of its own.
-fn program() -> PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM
-        .get_or_init(|| {
-            let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("failpoints");
-            built(&[
-                "--features",
-                "failpoints",
-                "--bin",
-                "tokensink",
-                "--target-dir",
-                target.to_str().unwrap(),
-            ]);
-            target.join("debug/tokensink")
-        })
-        .clone()
-}
 
 /// Points that are passed once in a refresh that is sent and answered.
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 11] = [
     "refresh-locked",
     "refresh-proven",
+    "reserve-created",
+    "reserve-synced",
     "refresh-intended",
     "refresh-answered",
+    "reserve-filled",
     "refresh-recorded",
     "refresh-write-locked",
     "refresh-stored",
     "refresh-before-unlock",
 ];
-/// Points of the one file writer; a refresh writes the key, two probes, the intent twice, the source
-/// and the state.
+/// Points of the one file writer; a refresh writes the key, two probes, the intent, the source and
+/// the state.
 const WRITER: [(&str, usize); 5] = [
-    ("stage-created", 7),
-    ("stage-written", 7),
-    ("stage-synced", 7),
-    ("before-rename", 5),
-    ("after-rename", 5),
+    ("stage-created", 6),
+    ("stage-written", 6),
+    ("stage-synced", 6),
+    ("before-rename", 4),
+    ("after-rename", 4),
 ];
 
 #[derive(Debug, Clone)]
@@ -92,12 +73,6 @@ fn kills() -> Vec<Kill> {
     once.chain(writer).chain(flight).collect()
 }
 
-fn host() -> Host {
-    let mut host = Host::new();
-    host.program = program();
-    host
-}
-
 /// Runs into the kill.
 fn crash(host: &Host, kill: &Kill) {
     let mut command = host.command(&["refresh", "--json"]);
@@ -119,13 +94,16 @@ fn crash(host: &Host, kill: &Kill) {
     }
 }
 
-/// As if a minute had passed.
+/// As if a minute had passed, for what the dead left without a record of it: its refresh locks
+/// before the intent, and the lock of the file.
 fn age_locks(host: &Host) -> usize {
-    let left: Vec<_> = host.locks().into_iter().filter(|lock| lock.exists()).collect();
-    for lock in &left {
+    let [refresh, legacy, write] = host.locks();
+    let left = [&refresh, &legacy, &write].into_iter().filter(|lock| lock.exists()).count();
+    let unrecorded = if host.intent().is_some() { vec![write] } else { vec![refresh, legacy, write] };
+    for lock in unrecorded.iter().filter(|lock| lock.exists()) {
         age(lock, 70);
     }
-    left.len()
+    left
 }
 
 /// Files of ours that a crash left beside the credential file.
@@ -196,17 +174,15 @@ fn print_and_judge(title: &str, lines: &[Line]) {
 fn is_between_sending_and_recording(kill: &str) -> bool {
     kill.starts_with("in flight")
         || ["refresh-intended", "refresh-answered"].contains(&kill)
-        // The intent before the request is the fourth file that is written, the answer the fifth,
-        // and the probes are never renamed. Once written, the answer is found in its temporary file.
-        || ["after-rename:2", "stage-created:5"].contains(&kill)
+        // The intent is the second file that is renamed: the probes never are.
+        || kill == "after-rename:2"
 }
 
 #[test]
 fn a_crash_anywhere_loses_no_login() {
     let kills = kills();
-    program();
     let lines = in_parallel(&kills, 12, |kill| {
-        let host = host();
+        let host = Host::new();
         crash(&host, kill);
         let name = kill.name();
         let (rotated, before) = (host.live() != host.pair, host.place_of_live());
@@ -262,7 +238,7 @@ fn a_crash_anywhere_loses_no_login() {
         WRITER.iter().map(|(name, visits)| Kill::At(format!("{name}:{}", visits + 1))).collect();
     for kill in further {
         let Kill::At(point) = kill else { continue };
-        let host = host();
+        let host = Host::new();
         let said = host.say(host.command(&["refresh", "--json"]).env("TOKENSINK_FAILPOINT", &point));
         assert_eq!(said.outcome, "rotated", "{point} is not reached: {said}");
     }
@@ -271,12 +247,11 @@ fn a_crash_anywhere_loses_no_login() {
 #[test]
 fn the_daemon_settles_at_its_start_what_a_crash_left() {
     let points =
-        ["refresh-intended", "refresh-recorded", "refresh-write-locked", "before-rename:4", "after-rename:4"];
+        ["refresh-intended", "refresh-recorded", "refresh-write-locked", "before-rename:3", "after-rename:3"];
     let mut kills: Vec<Kill> = points.iter().map(|name| Kill::At((*name).to_owned())).collect();
     kills.push(Kill::InFlight(Fault::HangAfterGrant));
-    program();
     let lines = in_parallel(&kills, 6, |kill| {
-        let host = host();
+        let host = Host::new();
         crash(&host, kill);
         let (rotated, before) = (host.live() != host.pair, host.place_of_live());
         let locks = age_locks(&host);
@@ -304,9 +279,8 @@ fn the_daemon_settles_at_its_start_what_a_crash_left() {
 
 #[test]
 fn a_daemon_that_dies_in_a_refresh_settles_it_when_it_is_started_again() {
-    program();
     let lines = in_parallel(&ONCE, 8, |point| {
-        let host = host();
+        let host = Host::new();
         host.assert_no_token_in(&host.start_daemon_until(point).die());
         let (rotated, before) = (host.live() != host.pair, host.place_of_live());
         let locks = age_locks(&host);
@@ -336,7 +310,7 @@ fn a_daemon_that_dies_in_a_refresh_settles_it_when_it_is_started_again() {
 
 #[test]
 fn a_daemon_that_is_killed_in_mid_request_and_started_again_sends_nothing() {
-    let host = host();
+    let host = Host::new();
     host.provider.set(|s| s.fault = Fault::HangAfterGrant);
     let daemon = host.start_daemon();
     host.wait_for_request();
@@ -351,8 +325,28 @@ fn a_daemon_that_is_killed_in_mid_request_and_started_again_sends_nothing() {
 }
 
 #[test]
+fn the_locks_of_a_killed_request_are_known_for_ours_and_taken_over_at_once() {
+    let host = Host::new();
+    crash(&host, &Kill::InFlight(Fault::HangAfterGrant));
+    assert!(host.locks()[..2].iter().all(|lock| lock.exists()));
+    let said = host.refresh(&[]);
+    assert_eq!((said.outcome.as_str(), host.requests()), ("unknown", 1), "{said}");
+    assert!(host.locks().iter().all(|lock| !lock.exists()));
+
+    // A lock that somebody made later in the same place is not ours, whatever the record says.
+    let host = Host::new();
+    crash(&host, &Kill::InFlight(Fault::HangAfterGrant));
+    let [refresh, ..] = host.locks();
+    std::fs::remove_dir(&refresh).unwrap();
+    std::fs::create_dir(&refresh).unwrap();
+    let said = host.refresh(&[]);
+    assert_eq!((said.outcome.as_str(), host.requests()), ("not-sent", 1), "{said}");
+    assert!(refresh.exists());
+}
+
+#[test]
 fn fresh_locks_of_a_dead_process_are_respected_and_then_taken_over() {
-    let host = host();
+    let host = Host::new();
     crash(&host, &Kill::At("refresh-locked".into()));
     let said = host.refresh(&[]);
     assert_eq!((said.outcome.as_str(), host.requests()), ("not-sent", 0), "{said}");

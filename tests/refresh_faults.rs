@@ -184,6 +184,25 @@ fn our_own_state_filling_up_in_mid_request_still_stores_the_answer() {
 }
 
 #[test]
+fn one_disk_for_everything_that_fills_up_in_mid_request_loses_nothing() {
+    let host = Host::new();
+    let text = host.read();
+    let mount = Mount::tmpfs(&host.home, "1m");
+    std::fs::create_dir_all(host.home.join(".claude")).unwrap();
+    host.configure(&host.token_url(), "");
+    host.write(&text);
+    host.provider.set(|s| s.delay_ms = 1500);
+    let ours = host.start_refresh(&[]);
+    host.wait_for_request();
+    mount.fill(0);
+    let said = host.end(ours);
+    assert_eq!((said.code, host.place_of_live(), host.read()), (Some(1), "intent", text), "{said}");
+    println!("one disk, full in mid-request: {} {}", said.outcome, said.detail);
+    mount.empty();
+    cured("one disk, full in mid-request", &host);
+}
+
+#[test]
 fn an_answer_that_could_not_be_remembered_is_not_provoked() {
     for pages in 0..24 {
         let host = Host::new();

@@ -55,7 +55,7 @@ impl Done {
 #[must_use]
 pub fn run(arguments: &RefreshArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
     log::init(&surroundings, tracing::Level::WARN);
-    let state = StateDir::new(surroundings.state_dir());
+    let state = StateDir::of(&surroundings);
     let world = match load::world(surroundings, only) {
         Ok((world, true)) => world,
         Ok((_, false)) => {

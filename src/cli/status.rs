@@ -31,7 +31,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
-    let state = StateDir::new(surroundings.state_dir());
+    let state = StateDir::of(&surroundings);
     let world = match load::world(surroundings, only) {
         Ok((world, _)) => world,
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),

@@ -37,7 +37,7 @@ const APPLY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 #[must_use]
 pub fn run(arguments: &SyncArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
     log::init(&surroundings, tracing::Level::WARN);
-    let state = StateDir::new(surroundings.state_dir());
+    let state = StateDir::of(&surroundings);
     let (world, is_configured) = match load::world(surroundings, only) {
         Ok(loaded) => loaded,
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),

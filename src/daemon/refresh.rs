@@ -207,7 +207,7 @@ impl Run<'_> {
             side,
             source: path.clone(),
             layout: layout.clone(),
-            intents: self.state.intents()?,
+            intents: self.state.intents(),
             token_url,
             key: self.key,
             generation: Some(self.generation.clone()),
@@ -272,7 +272,7 @@ impl Run<'_> {
 /// What an earlier process left unfinished, to be resolved before anything else.
 #[must_use]
 pub fn is_unfinished(state: &StateDir, login: &LoginId) -> bool {
-    !matches!(direct::unfinished(&state.intents_path(), login), Ok(None))
+    !matches!(direct::unfinished(&state.intents(), login), Ok(None))
 }
 
 /// When the daemon resolves by itself what was left unfinished; `None` when there is nothing to
@@ -285,7 +285,7 @@ pub fn resolves_at(
     memory: Option<&LoginMemory>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let is_kept = match direct::unfinished(&state.intents_path(), login) {
+    let is_kept = match direct::unfinished(&state.intents(), login) {
         Ok(None) => return None,
         Ok(Some(found)) => found.answer.is_some(),
         Err(_) => false,

@@ -93,7 +93,7 @@ pub struct Start {
 /// See [`DaemonError`]; everything that can be survived is.
 pub async fn run(start: Start) -> Result<(), DaemonError> {
     let world = load(&start)?;
-    let state = StateDir::new(start.surroundings.state_dir());
+    let state = StateDir::of(&start.surroundings);
     state.create().map_err(DaemonError::Store)?;
     let _daemon_lock = sole_daemon(&state)?;
     // State that cannot be used now will not be usable at any pass: better not to call that ready.

@@ -11,8 +11,9 @@ use crate::base::id::{GatewayId, LoginId};
 use crate::base::secret::Document;
 use crate::core::memory::Memory;
 use crate::core::model::Write;
-use crate::refresher::direct;
+use crate::refresher::intent::Intents;
 use crate::sys::atomic_file::{self, Expected, FileState, Policy, WriteError, WriteErrorKind};
+use crate::sys::paths::Surroundings;
 
 /// Why the state could not be read or written.
 #[derive(Debug)]
@@ -44,13 +45,17 @@ impl std::error::Error for StoreError {}
 
 /// The state directory.
 #[derive(Debug, Clone)]
-pub struct StateDir(PathBuf);
+pub struct StateDir {
+    path: PathBuf,
+    /// `$XDG_RUNTIME_DIR`, where there is one: memory, which survives us and not the machine.
+    runtime: Option<PathBuf>,
+}
 
 impl StateDir {
     /// Names it; nothing is made yet.
     #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self(path)
+    pub fn of(surroundings: &Surroundings) -> Self {
+        Self { path: surroundings.state_dir(), runtime: surroundings.runtime_dir() }
     }
 
     /// Makes it, with its parents, and closes it to others.
@@ -58,25 +63,19 @@ impl StateDir {
     /// # Errors
     /// When it cannot be made or closed.
     pub fn create(&self) -> Result<(), StoreError> {
-        let failed = |e| StoreError::Directory(self.0.clone(), e);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(failed)?;
-        let mode = std::fs::metadata(&self.0).map_err(failed)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
-        }
-        Ok(())
+        private_directory(&self.path)
     }
 
     /// The lock that one pass at a time holds.
     #[must_use]
     pub fn pass_lock(&self) -> PathBuf {
-        self.0.join("pass.lock")
+        self.path.join("pass.lock")
     }
 
     /// The lock that the one daemon holds; its content says which process and since when.
     #[must_use]
     pub fn daemon_lock(&self) -> PathBuf {
-        self.0.join("daemon.lock")
+        self.path.join("daemon.lock")
     }
 
     /// The lock under which one process at a time refreshes a login.
@@ -84,43 +83,38 @@ impl StateDir {
     /// # Errors
     /// When its directory cannot be made.
     pub fn refresh_lock(&self, login: &LoginId) -> Result<PathBuf, StoreError> {
-        Ok(self.intents()?.join(format!("{login}.lock")))
+        let directory = self.intents().directory;
+        private_directory(&directory)?;
+        Ok(directory.join(format!("{login}.lock")))
     }
 
-    /// Where intents are kept.
+    /// Where intents are kept; nothing is made.
     #[must_use]
-    pub fn intents_path(&self) -> PathBuf {
-        direct::intents_in(&self.0)
-    }
-
-    /// Where intents are kept; made when it is not there.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn intents(&self) -> Result<PathBuf, StoreError> {
-        let directory = self.intents_path();
-        Self::new(directory.clone()).create()?;
-        Ok(directory)
+    pub fn intents(&self) -> Intents {
+        Intents {
+            directory: self.path.join("intents"),
+            spare: self.runtime.as_ref().map(|runtime| runtime.join("tokensink")),
+        }
     }
 
     /// The lock under which one process at a time applies a change to a gateway.
     #[must_use]
     pub fn gateway_lock(&self, gateway: &GatewayId) -> PathBuf {
-        self.0.join(format!("gateway-{gateway}.lock"))
+        self.path.join(format!("gateway-{gateway}.lock"))
     }
 
     /// Every directory in which a write of ours may have been interrupted.
     #[must_use]
     pub fn directories(&self) -> [PathBuf; 2] {
-        [self.0.clone(), self.displaced()]
+        [self.path.clone(), self.displaced()]
     }
 
     fn displaced(&self) -> PathBuf {
-        self.0.join("displaced")
+        self.path.join("displaced")
     }
 
     fn memory_file(&self) -> PathBuf {
-        self.0.join("state.json")
+        self.path.join("state.json")
     }
 
     /// What is remembered; nothing when there is no file yet. A file that cannot be parsed is
@@ -143,7 +137,7 @@ impl StateDir {
             }
             Ok(memory) => Ok(memory),
             Err(error) => {
-                let aside = self.0.join("state.json.unreadable");
+                let aside = self.path.join("state.json.unreadable");
                 // An empty file holds nothing to keep.
                 let is_kept = !document.is_empty() && self.replace(&aside, &document).is_ok();
                 let kept = if is_kept {
@@ -181,7 +175,7 @@ impl StateDir {
     /// When it cannot be written.
     pub fn prove_room(&self) -> Result<(), StoreError> {
         const LIKELY: usize = 64 * 1024;
-        let probe = self.0.join("probe");
+        let probe = self.path.join("probe");
         let padding = Document::new(vec![b' '; LIKELY]);
         let staged = atomic_file::stage(
             &probe,
@@ -220,7 +214,7 @@ impl StateDir {
     }
 
     fn key_file(&self) -> PathBuf {
-        self.0.join("fingerprint.key")
+        self.path.join("fingerprint.key")
     }
 
     /// Keeps what a write displaces: the only copy, perhaps, of somebody's refresh token.
@@ -230,7 +224,7 @@ impl StateDir {
     pub fn keep_displaced(&self, write: &Write, key: &FingerprintKey) -> Result<(), StoreError> {
         let Some(old) = &write.planned_against else { return Ok(()) };
         let directory = self.displaced();
-        Self::new(directory.clone()).create()?;
+        private_directory(&directory)?;
         let identity = key.of_parts(&[old.expose()]);
         let target = write.target.to_string().replace('/', "_");
         self.replace(&directory.join(format!("{target}.{identity}")), old)
@@ -252,6 +246,17 @@ impl StateDir {
             .and_then(|committed| atomic_file::sync_directories(&[committed]));
         written.map_err(|e| StoreError::Write(path.to_owned(), e))
     }
+}
+
+/// Makes a directory of ours, with its parents, and closes it to others.
+fn private_directory(path: &Path) -> Result<(), StoreError> {
+    let failed = |e| StoreError::Directory(path.to_owned(), e);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn key_in(state: &FileState) -> Option<FingerprintKey> {

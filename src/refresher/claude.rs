@@ -9,7 +9,7 @@ use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 use crate::format;
 use crate::oauth::endpoint::{Encoding, Request};
-use crate::sys::lock::{DirectoryLock, LockError, Patience, Staleness};
+use crate::sys::lock::{DirectoryLock, LockError, LockMark, Patience, Staleness};
 use crate::sys::{clock, random};
 
 /// The token endpoint (2.1.30 and later; before that `console.anthropic.com`).
@@ -89,6 +89,12 @@ impl RefreshLocks {
             lost = self.first.beat_until_lost(HEARTBEAT) => lost,
             lost = self.second.beat_until_lost(HEARTBEAT) => lost,
         }
+    }
+
+    /// What tells them from locks that others make later.
+    #[must_use]
+    pub fn marks(&self) -> Vec<LockMark> {
+        [&self.first, &self.second].into_iter().filter_map(DirectoryLock::mark).collect()
     }
 
     /// True while both are ours.

@@ -1,10 +1,10 @@
 //! `direct` mode: our own request to the token endpoint, under the CLI's own locks, for every
 //! provider alike. See the module above for the order and its reasons, `side` for what differs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::intent::{Found, Intent, IntentError};
+use super::intent::{Begun, Found, Intent, IntentError, Intents};
 use super::proof;
 use super::side::Side;
 use crate::base::credential::{Credential, Renewed, SourceReading};
@@ -35,8 +35,8 @@ pub struct Refresh<'a> {
     pub source: PathBuf,
     /// How that is laid out.
     pub layout: Layout,
-    /// Where intents are kept; it exists.
-    pub intents: PathBuf,
+    /// Where intents are kept; the directory exists.
+    pub intents: Intents,
     /// The token endpoint.
     pub token_url: String,
     /// The fingerprint key.
@@ -52,7 +52,13 @@ pub struct Refresh<'a> {
 impl Refresh<'_> {
     /// Carries it out.
     pub async fn run(&self) -> Outcome {
-        let intent = Intent::of(&self.intents, self.login);
+        let intent = self.intents.of(self.login);
+        // Whoever wrote the record is dead: the caller holds the login's own lock.
+        if let Ok(Some(left)) = intent.find() {
+            for lock in &left.locks {
+                lock.remove();
+            }
+        }
         let mut locks = match self.side.lock(&self.source).await {
             Ok(locks) => locks,
             Err(error) => return self.not_sent(Some(refresh::busy_wait()), error.to_string()),
@@ -82,11 +88,12 @@ impl Refresh<'_> {
             Err(why) => return Self::outcome(Ended::NotSent, &spent, None, why),
         };
         failpoint::hit("refresh-proven");
-        if let Err(error) = intent.begin(&spent, clock::now()) {
-            return Self::outcome(Ended::NotSent, &spent, None, error.to_string());
-        }
+        let begun = match intent.begin(&spent, &locks.marks(), clock::now()) {
+            Ok(begun) => begun,
+            Err(error) => return Self::outcome(Ended::NotSent, &spent, None, error.to_string()),
+        };
         failpoint::hit("refresh-intended");
-        let spending = Spending { intent, token, spent, is_doubtful };
+        let spending = Spending { intent: &intent, begun, token, spent, is_doubtful };
         let spent = &spending.spent;
         if !locks.are_ours() {
             spending.was_not_spent();
@@ -116,7 +123,7 @@ impl Refresh<'_> {
         }
     }
 
-    async fn spend(&self, spending: &Spending, request: Request) -> Spent {
+    async fn spend(&self, spending: &Spending<'_>, request: Request) -> Spent {
         let reply = endpoint::send(request).await;
         failpoint::hit("refresh-answered");
         let spent = &spending.spent;
@@ -137,7 +144,7 @@ impl Refresh<'_> {
         }
     }
 
-    async fn follow(&self, spending: &Spending, answer: Answer) -> Spent {
+    async fn follow(&self, spending: &Spending<'_>, answer: Answer) -> Spent {
         let spent = &spending.spent;
         let failed = |wait, detail: String| {
             // The server looked at the request and traded nothing.
@@ -165,9 +172,9 @@ impl Refresh<'_> {
     }
 
     /// Records the new tokens, then stores them.
-    async fn keep(&self, spending: &Spending, renewed: Renewed) -> Outcome {
-        let Spending { intent, token, spent, .. } = spending;
-        let recorded = intent.record(spent, token, &renewed, clock::now());
+    async fn keep(&self, spending: &Spending<'_>, renewed: Renewed) -> Outcome {
+        let Spending { intent, begun, token, spent, .. } = spending;
+        let recorded = begun.record(token, &renewed, clock::now());
         failpoint::hit("refresh-recorded");
         match self.store(token, &renewed).await {
             Ok(how) => {
@@ -337,15 +344,16 @@ enum Spent {
 }
 
 /// A token that is being spent, and its record.
-struct Spending {
-    intent: Intent,
+struct Spending<'a> {
+    intent: &'a Intent,
+    begun: Begun<'a>,
     token: Secret,
     spent: Fingerprint,
     /// An earlier run may have spent it: only an answer about the token itself ends that doubt.
     is_doubtful: bool,
 }
 
-impl Spending {
+impl Spending<'_> {
     /// This run did not spend it.
     fn was_not_spent(&self) {
         if !self.is_doubtful {
@@ -371,16 +379,10 @@ fn renewed(grant: Grant, now: Timestamp) -> Renewed {
     }
 }
 
-/// Where intents are kept in our state directory.
-#[must_use]
-pub fn intents_in(state: &Path) -> PathBuf {
-    state.join("intents")
-}
-
 /// An intent that cannot be read blocks its login: whoever wrote it may have spent a token.
 ///
 /// # Errors
 /// As [`Intent::find`].
-pub fn unfinished(intents: &Path, login: &LoginId) -> Result<Option<Found>, IntentError> {
-    Intent::of(intents, login).find()
+pub fn unfinished(intents: &Intents, login: &LoginId) -> Result<Option<Found>, IntentError> {
+    intents.of(login).find()
 }

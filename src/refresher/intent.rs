@@ -1,8 +1,12 @@
-//! The write-ahead record of a refresh: `intents/<login>.json` in our state directory, 0600. It
-//! says which token is being spent, by fingerprint, and later what the answer brought, whole: from
-//! then on the new tokens survive a crash.
+//! The write-ahead record of a refresh, 0600: `intents/<login>.json` in our state directory says
+//! which token is being spent, by fingerprint, and `<login>.answer` beside it what the answer
+//! brought, whole: from then on the new tokens survive a crash.
+//!
+//! The room for the answer is taken before the request, so that a disk that fills up meanwhile does
+//! not cost the login; where the disk fails, the runtime directory (memory) takes it.
 
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -12,7 +16,11 @@ use crate::base::fingerprint::Fingerprint;
 use crate::base::id::LoginId;
 use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
-use crate::sys::atomic_file::{self, FileState, Policy, WriteError};
+use crate::sys::atomic_file::{self, Expected, FileState, Policy, Reserve, WriteError};
+use crate::sys::lock::LockMark;
+
+/// Room for an answer, in bytes: access and id tokens of OpenID providers are a few KiB each.
+const ROOM: usize = 64 * 1024;
 
 /// Why an intent cannot be used.
 #[derive(Debug)]
@@ -44,23 +52,54 @@ pub struct Found {
     pub spent: Fingerprint,
     /// When.
     pub at: Timestamp,
+    /// The CLI's locks that were held for it, and are still there when their holder was killed.
+    pub locks: Vec<LockMark>,
     /// What the answer brought, if it was recorded, with the token that was spent for it.
     pub answer: Option<(Secret, Renewed)>,
+}
+
+/// Where intents are kept.
+#[derive(Debug, Clone)]
+pub struct Intents {
+    /// In our state directory.
+    pub directory: PathBuf,
+    /// In memory: where an answer goes that no disk takes.
+    pub spare: Option<PathBuf>,
 }
 
 /// The intent of one login.
 #[derive(Debug)]
 pub struct Intent {
+    /// What is being spent.
     path: PathBuf,
+    /// What the answer brought; its room is taken before the request.
+    answer: PathBuf,
+    /// The same, where the disk failed.
+    spare: Option<PathBuf>,
+}
+
+/// An intent on record, with room for its answer.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    intent: &'a Intent,
+    reserve: Reserve,
+    spent: Fingerprint,
+}
+
+impl Intents {
+    /// The record of a login.
+    #[must_use]
+    pub fn of(&self, login: &LoginId) -> Intent {
+        let answer = format!("{login}.answer");
+        Intent {
+            path: self.directory.join(format!("{login}.json")),
+            spare: self.spare.as_ref().map(|spare| spare.join(&answer)),
+            answer: self.directory.join(answer),
+        }
+    }
 }
 
 impl Intent {
-    /// Names the record of a login in `directory`, which must exist.
-    #[must_use]
-    pub fn of(directory: &Path, login: &LoginId) -> Self {
-        Self { path: directory.join(format!("{login}.json")) }
-    }
-
     /// What an earlier run left.
     ///
     /// # Errors
@@ -73,54 +112,69 @@ impl Intent {
             FileState::Present(file) => file.document,
         };
         let value: Value = serde_json::from_slice(document.expose()).map_err(|_| unreadable())?;
-        let found = parse(&value).ok_or_else(unreadable)?;
-        if found.answer.is_none() {
-            return Ok(Some(self.answer_in_temporary(&found).unwrap_or(found)));
-        }
-        Ok(Some(found))
+        let begun = parse(&value).ok_or_else(unreadable)?;
+        let mut answers = [Some(&self.answer), self.spare.as_ref()].into_iter().flatten();
+        let answered = answers.find_map(|path| answer_in(path, &begun.spent));
+        Ok(Some(match answered {
+            Some(found) => Found { locks: begun.locks, ..found },
+            None => begun,
+        }))
     }
 
-    /// The answer to `found` in a temporary file whose writer died before it took its place. One
-    /// that is not whole is not JSON.
-    fn answer_in_temporary(&self, found: &Found) -> Option<Found> {
-        self.temporaries().into_iter().find_map(|path| {
-            let FileState::Present(file) = atomic_file::observe(&path) else { return None };
-            let value: Value = serde_json::from_slice(file.document.expose()).ok()?;
-            parse(&value).filter(|other| other.spent == found.spent && other.answer.is_some())
-        })
-    }
-
-    /// Temporary files of this record. Under the login's own lock they are a dead process's.
-    fn temporaries(&self) -> Vec<PathBuf> {
-        let name = self.path.file_name().unwrap_or_default();
-        let entries = self.path.parent().and_then(|d| std::fs::read_dir(d).ok()).into_iter().flatten();
-        let paths = entries.flatten().map(|entry| entry.path());
-        paths.filter(|path| atomic_file::is_temp_of(path, name)).collect()
-    }
-
-    /// Records that `spent` is about to be sent.
+    /// Records that `spent` is about to be sent under these locks, and takes the room for the
+    /// answer.
     ///
     /// # Errors
     /// `Write`: nothing may be sent then.
-    pub fn begin(&self, spent: &Fingerprint, now: Timestamp) -> Result<(), IntentError> {
-        self.write(&json!({"format_version": 1, "spent": spent, "at": now}))
+    pub fn begin(
+        &self,
+        spent: &Fingerprint,
+        locks: &[LockMark],
+        now: Timestamp,
+    ) -> Result<Begun<'_>, IntentError> {
+        let reserve = Reserve::take(&self.answer, ROOM).map_err(IntentError::Write)?;
+        let record = json!({"format_version": 1, "spent": spent, "at": now, "locks": locks});
+        write(&self.path, &document(&record)).map_err(IntentError::Write)?;
+        Ok(Begun { intent: self, reserve, spent: spent.clone() })
     }
 
-    /// Records what the answer brought.
+    /// Removes the record: the source holds what it held. Under the login's own lock only.
     ///
     /// # Errors
-    /// `Write`: the caller still has the tokens and must store them at once.
-    pub fn record(
-        &self,
-        fingerprint: &Fingerprint,
-        spent: &Secret,
-        renewed: &Renewed,
-        at: Timestamp,
-    ) -> Result<(), IntentError> {
+    /// `Remove`; a record that is left is resolved again by the next run, and found done.
+    pub fn end(&self) -> Result<(), IntentError> {
+        // The answer goes first, while what it answers is still on record: nobody takes an old
+        // answer for a new one.
+        for path in [self.spare.as_ref(), Some(&self.answer), Some(&self.path)].into_iter().flatten() {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(IntentError::Remove(path.clone(), error));
+                }
+                _ => {}
+            }
+        }
+        let name = self.path.file_name().unwrap_or_default();
+        let entries = self.path.parent().and_then(|d| std::fs::read_dir(d).ok()).into_iter().flatten();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            // A dead process's; what cannot be removed now is found again.
+            if atomic_file::is_temp_of(&path, name) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Begun<'_> {
+    /// Records what the answer brought: in its room, else in memory.
+    ///
+    /// # Errors
+    /// `Write`: the caller has the only copy of the tokens and must store them at once.
+    pub fn record(&self, spent: &Secret, renewed: &Renewed, at: Timestamp) -> Result<(), IntentError> {
         let text = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
-        self.write(&json!({
+        let record = document(&json!({
             "format_version": 1,
-            "spent": fingerprint,
+            "spent": self.spent,
             "at": at,
             "answer": {
                 "spent": spent.expose(),
@@ -132,36 +186,36 @@ impl Intent {
                 "scopes": renewed.scopes,
                 "granted_at": renewed.granted_at,
             },
-        }))
-    }
-
-    /// Removes the record, and what a dead process left of it: the source holds what it held.
-    /// Under the login's own lock only.
-    ///
-    /// # Errors
-    /// `Remove`; a record that is left is resolved again by the next run, and found done.
-    pub fn end(&self) -> Result<(), IntentError> {
-        for path in self.temporaries() {
-            // What cannot be removed now is found again.
-            let _ = std::fs::remove_file(path);
+        }));
+        let Err(error) = self.reserve.fill(&record) else { return Ok(()) };
+        let Some(spare) = &self.intent.spare else { return Err(IntentError::Write(error)) };
+        if let Some(directory) = spare.parent() {
+            // Whether it is there shows in the next step.
+            let _ = std::fs::DirBuilder::new().mode(0o700).create(directory);
         }
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(IntentError::Remove(self.path.clone(), error))
-            }
-            _ => Ok(()),
-        }
+        write(spare, &record).map_err(|_| IntentError::Write(error))
     }
+}
 
-    fn write(&self, value: &Value) -> Result<(), IntentError> {
-        let document = Document::new(format!("{value}\n").into_bytes());
-        let state = atomic_file::observe(&self.path);
-        let expected = state.expected().ok_or_else(|| IntentError::Unreadable(self.path.clone()))?;
-        atomic_file::stage(&self.path, &document, expected, Policy::default())
-            .and_then(atomic_file::Staged::commit)
-            .and_then(|committed| atomic_file::sync_directories(&[committed]))
-            .map_err(IntentError::Write)
-    }
+/// The answer that a file holds to the spending of `spent`. What is blank, torn or about another
+/// token is none.
+fn answer_in(path: &Path, spent: &Fingerprint) -> Option<Found> {
+    let FileState::Present(file) = atomic_file::observe(path) else { return None };
+    let value: Value = serde_json::from_slice(file.document.expose()).ok()?;
+    parse(&value).filter(|found| &found.spent == spent && found.answer.is_some())
+}
+
+fn document(record: &Value) -> Document {
+    Document::new(format!("{record}\n").into_bytes())
+}
+
+fn write(path: &Path, document: &Document) -> Result<(), WriteError> {
+    let state = atomic_file::observe(path);
+    // What cannot be read is replaced by nobody: the caller looked before.
+    let expected = state.expected().unwrap_or(Expected::Absent);
+    atomic_file::stage(path, document, expected, Policy::default())
+        .and_then(atomic_file::Staged::commit)
+        .and_then(|committed| atomic_file::sync_directories(&[committed]))
 }
 
 fn parse(value: &Value) -> Option<Found> {
@@ -174,7 +228,8 @@ fn parse(value: &Value) -> Option<Found> {
         None => None,
         Some(answer) => Some(parse_answer(answer)?),
     };
-    Some(Found { spent, at, answer })
+    let locks = value.get("locks").and_then(|locks| serde_json::from_value(locks.clone()).ok());
+    Some(Found { spent, at, locks: locks.unwrap_or_default(), answer })
 }
 
 fn parse_answer(answer: &Value) -> Option<(Secret, Renewed)> {

@@ -10,7 +10,7 @@ use crate::base::id::Provider;
 use crate::base::secret::{Document, Secret};
 use crate::config::settings::LoginSettings;
 use crate::oauth::endpoint::Request;
-use crate::sys::lock::{DirectoryLock, LockError};
+use crate::sys::lock::{DirectoryLock, LockError, LockMark};
 
 /// Whose protocol is spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +135,15 @@ impl Locks {
         match self {
             Self::Claude(locks) => locks.beat_until_lost().await,
             Self::None => std::future::pending().await,
+        }
+    }
+
+    /// What a later run of ours knows those by that this one leaves when it dies.
+    #[must_use]
+    pub fn marks(&self) -> Vec<LockMark> {
+        match self {
+            Self::Claude(locks) => locks.marks(),
+            Self::None => Vec::new(),
         }
     }
 

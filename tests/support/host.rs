@@ -146,18 +146,24 @@ impl Host {
         assert!(seen, "a request within 30 s");
     }
 
-    /// Where the live refresh token is to be found: `source`, `intent`, `staged` (the
-    /// intent's own temporary file), or `nowhere`.
+    /// Where the live refresh token is to be found: `source`, `intent`, `memory` (the intent's
+    /// spare place) or `nowhere`.
     pub fn place_of_live(&self) -> &'static str {
         let live = self.live().refresh;
+        let holds = |directory: PathBuf| {
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            entries
+                .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+                .any(|text| text.contains(&live))
+        };
         if self.read().contains(&live) {
             "source"
-        } else if self.intent().is_some_and(|text| text.contains(&live)) {
+        } else if holds(self.state_dir().join("intents")) {
             "intent"
+        } else if holds(self.dir.path().join("runtime/tokensink")) {
+            "memory"
         } else {
-            let records = std::fs::read_dir(self.state_dir().join("intents")).into_iter().flatten();
-            let mut texts = records.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
-            if texts.any(|text| text.contains(&live)) { "staged" } else { "nowhere" }
+            "nowhere"
         }
     }
 

@@ -18,6 +18,7 @@ mod directory;
 mod error;
 mod in_place;
 mod observe;
+mod reserve;
 mod temp;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use self::error::{WriteError, WriteErrorKind};
 pub use self::in_place::{Recovery, recover};
 pub use self::observe::{FileState, MAX_LEN, ParentState, Present, UnreadableReason, observe};
 use self::observe::{read_at, resolve};
+pub use self::reserve::Reserve;
 pub use self::temp::{is_temp_of, remove_stale_temps};
 use super::failpoint;
 use crate::base::secret::Document;

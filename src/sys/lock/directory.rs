@@ -11,12 +11,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, futimens};
 use nix::sys::time::TimeSpec;
+use serde::{Deserialize, Serialize};
 
 use super::{Jitter, LockError, Patience, Pauses};
 use crate::base::time::Timestamp;
@@ -158,6 +159,13 @@ impl DirectoryLock {
         }
     }
 
+    /// What tells this lock from every other that is ever made at its path; `None` where the file
+    /// system does not keep the time of birth (inode numbers alone are used again).
+    #[must_use]
+    pub fn mark(&self) -> Option<LockMark> {
+        LockMark::of(&self.path, &self.dir.metadata().ok()?)
+    }
+
     /// Releases the lock.
     ///
     /// # Errors
@@ -177,6 +185,33 @@ impl Drop for DirectoryLock {
             // What cannot be removed becomes stale, and is then anybody's to remove.
             let _ = std::fs::remove_dir(&self.path);
         }
+    }
+}
+
+/// A directory lock that a process of ours made, as it can be written down. Whoever knows that the
+/// process is dead need not wait until the lock looks abandoned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockMark {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+    /// When the directory was made, in nanoseconds since the Unix epoch.
+    born: u64,
+}
+
+impl LockMark {
+    fn of(path: &Path, stat: &std::fs::Metadata) -> Option<Self> {
+        let born = stat.created().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let born = u64::try_from(born.as_nanos()).ok()?;
+        Some(Self { path: path.to_owned(), dev: stat.dev(), ino: stat.ino(), born })
+    }
+
+    /// Removes the lock if it still is the one that was marked; says whether it did. Only for a
+    /// caller who knows that its holder is dead.
+    pub fn remove(&self) -> bool {
+        let is_same = self.path.symlink_metadata().ok().and_then(|stat| Self::of(&self.path, &stat)).as_ref()
+            == Some(self);
+        is_same && std::fs::remove_dir(&self.path).is_ok()
     }
 }
 

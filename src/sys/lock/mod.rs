@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::directory::{DirectoryLock, Staleness};
+pub use self::directory::{DirectoryLock, LockMark, Staleness};
 pub use self::process::{Holder, Probe, ProcessLock};
 pub use self::store::{StoreLock, StoreLockKind, StoreLockOptions};
 use super::clock;
