@@ -133,6 +133,18 @@ impl JsonDoc {
         })
     }
 
+    /// The number at `path`, whole or not; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`JsonDoc::find`].
+    pub fn number(&mut self, path: &[&str]) -> Result<Option<f64>, FormatError> {
+        let Some(node) = self.root.descend(&self.source, path)? else { return Ok(None) };
+        if matches!(node, Node::Object(_)) {
+            return Ok(None);
+        }
+        Ok(serde_json::from_str(&node.raw(&self.source)).ok())
+    }
+
     /// The array of strings at `path`; `None` when something else, or nothing, is there.
     ///
     /// # Errors

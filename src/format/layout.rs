@@ -2,7 +2,7 @@
 //! observes sources and by whoever refreshes them. To add a layout: its module here, its row below.
 
 use super::mapped::Fields;
-use super::{FormatError, claude};
+use super::{FormatError, FormatErrorKind, claude, copilot};
 use crate::base::credential::{Renewed, SourceReading};
 use crate::base::secret::{Document, Secret};
 
@@ -11,7 +11,9 @@ use crate::base::secret::{Document, Secret};
 pub enum Layout {
     /// Claude Code's `.credentials.json`.
     Claude,
-    /// One that the configuration describes.
+    /// Copilot CLI's `config.json`, which is read only.
+    Copilot,
+    /// One that is described: by the configuration, or for a provider whose file has a plain shape.
     Mapped(Fields),
 }
 
@@ -21,6 +23,7 @@ impl Layout {
     pub fn parse(&self, bytes: &[u8]) -> SourceReading {
         match self {
             Self::Claude => claude::parse(bytes),
+            Self::Copilot => copilot::parse(bytes),
             Self::Mapped(fields) => fields.parse(bytes),
         }
     }
@@ -32,6 +35,9 @@ impl Layout {
     pub fn store(&self, bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, FormatError> {
         match self {
             Self::Claude => claude::store(bytes, spent, renewed),
+            Self::Copilot => {
+                Err(FormatError::new(FormatErrorKind::WrongType, "a Copilot token is never refreshed"))
+            }
             Self::Mapped(fields) => fields.store(bytes, spent, renewed),
         }
     }

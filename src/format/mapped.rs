@@ -41,6 +41,12 @@ impl Pointer {
         Ok(Self(keys))
     }
 
+    /// The member at these keys, which are as they stand.
+    #[must_use]
+    pub fn of(keys: &[&str]) -> Self {
+        Self(keys.iter().map(|key| (*key).to_owned()).collect())
+    }
+
     fn path(&self) -> Vec<&str> {
         self.0.iter().map(String::as_str).collect()
     }
@@ -92,6 +98,20 @@ impl From<FormatError> for Refusal {
 }
 
 impl Fields {
+    /// A login of which only the place of the access token is known.
+    #[must_use]
+    pub const fn with_access_token(access_token: Pointer) -> Self {
+        Self {
+            access_token,
+            refresh_token: None,
+            id_token: None,
+            expires_at: None,
+            expires_unit: TimeUnit::Milliseconds,
+            scope: None,
+            account: None,
+        }
+    }
+
     /// Reads the document. Never `Missing` or `Unreadable`: those are about the file.
     #[must_use]
     pub fn parse(&self, bytes: &[u8]) -> SourceReading {
@@ -126,9 +146,12 @@ impl Fields {
     fn expires_at(&self, doc: &mut JsonDoc) -> Result<Option<Timestamp>, Refusal> {
         let Some(pointer) = &self.expires_at else { return Ok(None) };
         let millis = match (doc.find(&pointer.path())?, self.expires_unit) {
-            (Found::Absent | Found::Null, _) => return Ok(None),
+            // Zero says "never", or nothing: of opencode's entries, and of blank ones.
+            (Found::Absent | Found::Null | Found::Number(Some(0)), _) => return Ok(None),
             (Found::Number(Some(number)), TimeUnit::Milliseconds) => number,
             (Found::Number(Some(number)), TimeUnit::Seconds) => number.saturating_mul(1000),
+            // Kimi CLI 1.49.0 writes fractions of a second.
+            (Found::Number(None), TimeUnit::Seconds) => seconds_of(doc, pointer)?,
             (Found::Text(text), TimeUnit::Rfc3339) => {
                 let time = humantime::parse_rfc3339(text.expose().trim());
                 Timestamp::from(time.map_err(|_| Refusal::Partial("expires_at"))?).as_millis()
@@ -185,6 +208,13 @@ impl Fields {
             }
         }
     }
+}
+
+/// A number of seconds with a fraction, in milliseconds.
+fn seconds_of(doc: &mut JsonDoc, pointer: &Pointer) -> Result<i64, Refusal> {
+    let seconds = doc.number(&pointer.path())?.ok_or(Refusal::Partial("expires_at"))?;
+    let since = Duration::try_from_secs_f64(seconds).map_err(|_| Refusal::Partial("expires_at"))?;
+    i64::try_from(since.as_millis()).map_err(|_| Refusal::Partial("expires_at"))
 }
 
 /// A text that may be absent, null or blank (all `None`), and nothing else.
@@ -276,12 +306,25 @@ mod tests {
     }
 
     #[test]
+    fn seconds_may_have_a_fraction_and_zero_says_nothing() {
+        let read = |until: &str| {
+            let text = format!("{{\"oauth\":{{\"access\":\"a\",\"until\":{until}}}}}");
+            match fields(TimeUnit::Seconds).parse(text.as_bytes()) {
+                SourceReading::Ok(read) => read.expires_at.map(Timestamp::as_millis),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(read("1795199075.25"), Some(1_795_199_075_250));
+        assert_eq!(read("0"), None);
+    }
+
+    #[test]
     fn another_shape_is_partial_and_a_blank_login_is_a_husk() {
         let read = |text: &str| fields(TimeUnit::Milliseconds).parse(text.as_bytes());
         assert_eq!(read("{\"oauth\":[]}"), SourceReading::Partial { field: "a described field" });
         assert_eq!(read("{\"oauth\":{\"access\":5}}"), SourceReading::Partial { field: "access_token" });
         assert_eq!(read("{\"oauth\":{\"refresh\":\"r\"}}"), SourceReading::Partial { field: "access_token" });
-        for until in ["\"soon\"", "-1", "0", "1e300", "true", "253402300800000"] {
+        for until in ["\"soon\"", "-1", "1.5", "1e300", "true", "253402300800000"] {
             let text = format!("{{\"oauth\":{{\"access\":\"a\",\"until\":{until}}}}}");
             assert_eq!(read(&text), SourceReading::Partial { field: "expires_at" }, "{until}");
         }

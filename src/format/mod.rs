@@ -12,6 +12,7 @@ use crate::base::secret::Document;
 
 pub mod auth_profiles;
 pub mod claude;
+pub mod copilot;
 pub mod dotenv;
 pub mod json_doc;
 mod json_text;

@@ -2,6 +2,12 @@
 //! format in `format/`, its rows in `default_path` and `layout`, and its page in `docs/`.
 
 pub mod claude_cli;
+pub mod copilot_cli;
+pub mod gemini_cli;
+pub mod kimi_code;
+pub mod minimax_cli;
+pub mod opencode;
+pub mod qwen_code;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,8 +26,21 @@ pub type Variables = BTreeMap<String, String>;
 pub fn default_path(provider: Provider, home: &Path, variables: &Variables) -> Option<PathBuf> {
     match provider {
         Provider::Claude => Some(claude_cli::credentials_path(home, variables)),
+        Provider::Gemini => Some(gemini_cli::credentials_path(home, variables)),
+        Provider::Qwen => Some(qwen_code::credentials_path(home, variables)),
+        Provider::Kimi => Some(kimi_code::credentials_path(home, variables)),
+        Provider::Opencode => Some(opencode::credentials_path(home, variables)),
+        Provider::Copilot => Some(copilot_cli::credentials_path(home, variables)),
+        Provider::Minimax => Some(minimax_cli::credentials_path(home, variables)),
         _ => None,
     }
+}
+
+/// The directory that a variable names, else the default below the home; an empty variable counts as
+/// unset.
+fn directory(home: &Path, variables: &Variables, variable: &str, default: &str) -> PathBuf {
+    let named = variables.get(variable).map(String::as_str).filter(|directory| !directory.is_empty());
+    home.join(named.unwrap_or(default))
 }
 
 /// The name of the provider's own CLI; `None` where it is not driven from here.
@@ -38,6 +57,12 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
 pub fn layout(login: &LoginSettings) -> Option<Layout> {
     match login.provider {
         Provider::Claude => Some(Layout::Claude),
+        Provider::Gemini => Some(Layout::Mapped(gemini_cli::fields())),
+        Provider::Qwen => Some(Layout::Mapped(qwen_code::fields())),
+        Provider::Kimi => Some(Layout::Mapped(kimi_code::fields())),
+        Provider::Opencode => Some(Layout::Mapped(opencode::fields())),
+        Provider::Copilot => Some(Layout::Copilot),
+        Provider::Minimax => Some(Layout::Mapped(minimax_cli::fields())),
         Provider::Generic => login.fields.clone().map(Layout::Mapped),
         _ => None,
     }
