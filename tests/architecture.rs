@@ -82,7 +82,7 @@ const SOFT_LIMIT: usize = 300;
 
 /// Files outside `base` whose program code opens a secret or a document of secrets, each with its
 /// reason.
-const MAY_EXPOSE: [(&str, &str); 24] = [
+const MAY_EXPOSE: [(&str, &str); 26] = [
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/plan.rs", "hands a target's document to its format"),
@@ -90,8 +90,10 @@ const MAY_EXPOSE: [(&str, &str); 24] = [
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),
     ("src/format/auth_profiles.rs", "compares the provider of an entry, which is text"),
     ("src/format/claude.rs", "takes account and reason out of the document, which are text"),
+    ("src/format/codex.rs", "takes mode, account and client out of the document, which are text"),
     ("src/format/dotenv.rs", "writes the token's line"),
     ("src/format/json_doc.rs", "writes a token as a JSON text"),
+    ("src/format/jwt.rs", "decodes what a token says about itself"),
     ("src/format/mapped.rs", "takes account, scopes and end out of the document, which are text"),
     ("src/format/mod.rs", "compares a new document with the one that is there"),
     ("src/format/oauth_json.rs", "takes the account out of the document, which is text"),

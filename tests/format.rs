@@ -19,12 +19,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokensink::base::credential::Credential;
+use tokensink::base::credential::{Credential, Renewed};
 use tokensink::base::secret::Secret;
 use tokensink::base::time::Timestamp;
 use tokensink::format::auth_profiles::{self, EntryForm};
+use tokensink::format::layout::Store;
 use tokensink::format::template::Template;
-use tokensink::format::{Edit, dotenv, oauth_json, secret_file};
+use tokensink::format::{Edit, codex, dotenv, oauth_json, secret_file};
 
 #[path = "format/properties.rs"]
 mod properties;
@@ -68,6 +69,21 @@ fn applied(format: &str, before: Option<&[u8]>, change: &Value) -> Outcome {
             };
             let (id, provider) = (text(change, "profile"), text(change, "provider"));
             kind(auth_profiles::edit(before, id, provider, &credential(change), form))
+        }
+        "codex" => {
+            let before = before.expect("a refresh stores over a login");
+            let secret = |key: &str| change[key].as_str().map(|text| Secret::new(text.to_owned()));
+            let renewed = Renewed {
+                access: secret("access"),
+                refresh: secret("refresh"),
+                id_token: secret("id_token"),
+                granted_at: change["granted_at"].as_i64().map(Timestamp::from_millis),
+                ..Renewed::default()
+            };
+            kind(codex::store(before, &secret("spent").unwrap(), &renewed).map(|stored| match stored {
+                Store::Patched(document) => Edit::between(Some(before), document),
+                Store::Superseded => Edit::Unchanged,
+            }))
         }
         "dotenv" => {
             let value = Secret::new(text(change, "value").to_owned());

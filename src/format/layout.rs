@@ -2,7 +2,7 @@
 //! observes sources and by whoever refreshes them. To add a layout: its module here, its row below.
 
 use super::mapped::Fields;
-use super::{FormatError, FormatErrorKind, claude, copilot};
+use super::{FormatError, FormatErrorKind, claude, codex, copilot};
 use crate::base::credential::{Renewed, SourceReading};
 use crate::base::secret::{Document, Secret};
 
@@ -11,6 +11,8 @@ use crate::base::secret::{Document, Secret};
 pub enum Layout {
     /// Claude Code's `.credentials.json`.
     Claude,
+    /// Codex's `auth.json`.
+    Codex,
     /// Copilot CLI's `config.json`, which is read only.
     Copilot,
     /// One that is described: by the configuration, or for a provider whose file has a plain shape.
@@ -23,6 +25,7 @@ impl Layout {
     pub fn parse(&self, bytes: &[u8]) -> SourceReading {
         match self {
             Self::Claude => claude::parse(bytes),
+            Self::Codex => codex::parse(bytes),
             Self::Copilot => copilot::parse(bytes),
             Self::Mapped(fields) => fields.parse(bytes),
         }
@@ -35,6 +38,7 @@ impl Layout {
     pub fn store(&self, bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, FormatError> {
         match self {
             Self::Claude => claude::store(bytes, spent, renewed),
+            Self::Codex => codex::store(bytes, spent, renewed),
             Self::Copilot => {
                 Err(FormatError::new(FormatErrorKind::WrongType, "a Copilot token is never refreshed"))
             }

@@ -12,11 +12,13 @@ use crate::base::secret::Document;
 
 pub mod auth_profiles;
 pub mod claude;
+pub mod codex;
 pub mod copilot;
 pub mod dotenv;
 pub mod json_doc;
 mod json_text;
 mod json_tree;
+mod jwt;
 pub mod layout;
 pub mod mapped;
 pub mod oauth_json;

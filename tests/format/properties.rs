@@ -3,14 +3,15 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tokensink::base::credential::{Credential, SourceReading};
+use tokensink::base::credential::{Credential, Renewed, SourceReading};
 use tokensink::base::secret::Secret;
 use tokensink::base::time::Timestamp;
 use tokensink::format::auth_profiles::{self, EntryForm};
 use tokensink::format::json_doc::JsonDoc;
+use tokensink::format::layout::Store;
 use tokensink::format::release::Release;
 use tokensink::format::template::Template;
-use tokensink::format::{Edit, claude, dotenv, oauth_json, openclaw_config, secret_file};
+use tokensink::format::{Edit, claude, codex, dotenv, oauth_json, openclaw_config, secret_file};
 
 const KEY: &str = "ANTHROPIC_OAUTH_TOKEN";
 
@@ -148,6 +149,26 @@ fn store() -> &'static [u8] {
     include_bytes!("auth_profiles/a_rotation_clears_the_cooldown_of_that_profile_only/before.json")
 }
 
+/// With one text in all its places, which may be a hostile token.
+fn codex_document(access: &str) -> String {
+    let token = Value::from(access).to_string();
+    format!(
+        "{{\"auth_mode\":\"chatgpt\",\"tokens\":{{\"id_token\":{token},\"access_token\":{token},\
+         \"refresh_token\":\"rt_b\"}},\"last_refresh\":\"2026-11-20T17:15:48.760505969Z\"}}"
+    )
+}
+
+fn renewed(id_token: &str, access: &str, refresh: &str) -> Renewed {
+    let secret = |text: &str| Some(Secret::new(text.to_owned()));
+    Renewed {
+        id_token: secret(id_token),
+        access: secret(access),
+        refresh: secret(refresh),
+        granted_at: Some(Timestamp::from_millis(1_795_199_075_831)),
+        ..Renewed::default()
+    }
+}
+
 fn claude_document() -> String {
     let login = concat!(
         r#"{"claudeAiOauth":{"accessToken":"sk-ant-oat01-aé","refreshToken":"sk-ant-ort01-b","#,
@@ -243,6 +264,9 @@ proptest! {
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[{}\\[\\]\",:a-z0-9\\\\ \n='#$]{0,80}") {
         for bytes in [bytes.as_slice(), text.as_bytes()] {
             let _ = claude::parse(bytes);
+            let _ = codex::parse(bytes);
+            let _ = codex::provenance(bytes);
+            let _ = codex::store(bytes, &Secret::new("old".into()), &renewed("i", "a", "r"));
             let _ = oauth_json::held(bytes, "anthropic");
             let _ = auth_profiles::held(bytes, "anthropic:default");
             let _ = auth_profiles::profile_ids(bytes);
@@ -262,6 +286,37 @@ proptest! {
                 let _ = template.held_access(bytes);
             }
         }
+    }
+
+    #[test]
+    fn no_token_makes_the_reader_of_claims_panic_or_refuse(payload in "\\PC{0,60}|[A-Za-z0-9_=+/-]{0,60}|eyJ[A-Za-z0-9_-]{0,40}", parts in 0..5_usize) {
+        let token = vec![payload.as_str(); parts].join(".");
+        // A blank one is a partial login, one with a line end in it is none.
+        prop_assume!(!token.trim().is_empty() && !token.contains(char::is_control));
+        let read = codex::parse(codex_document(&token).as_bytes());
+        prop_assert!(matches!(read, SourceReading::Ok(Credential { expires_at: Some(_), .. })), "{:?}", read);
+    }
+
+    #[test]
+    fn a_stored_codex_login_is_read_back_and_every_other_member_stays(
+        access in "[!-~]{1,40}", refresh in "[!-~]{1,20}", extra in json(), layout in prop::collection::vec(any::<u8>(), 1..40),
+    ) {
+        let login: Value = serde_json::from_str(&codex_document("a.b.c")).unwrap();
+        let mut whole = Map::from_iter([("unknown".to_owned(), extra)]);
+        whole.extend(login.as_object().unwrap().clone());
+        whole["tokens"]["unknown"] = whole["unknown"].clone();
+        let mut text = String::new();
+        laid_out(&Value::Object(whole), &layout, &mut 0, &mut text);
+        let new = renewed("i.n.c", &access, &refresh);
+        let stored = codex::store(text.as_bytes(), &Secret::new("rt_b".into()), &new).unwrap();
+        let Store::Patched(document) = stored else { panic!("the spent token is there") };
+        let after = String::from_utf8(document.expose().to_vec()).unwrap();
+        let SourceReading::Ok(read) = codex::parse(after.as_bytes()) else { panic!("a login") };
+        prop_assert_eq!((Some(read.access), read.refresh), (new.access.clone(), new.refresh.clone()));
+        let rest = |text: &str| without(without(members(text), "tokens"), "last_refresh");
+        prop_assert_eq!(rest(&after), rest(&text));
+        let inner = |text: &str| members(&members(text).into_iter().find(|(key, _)| key == "tokens").unwrap().1);
+        prop_assert_eq!(inner(&after).pop(), inner(&text).pop());
     }
 
     #[test]
@@ -288,12 +343,15 @@ proptest! {
 }
 
 #[test]
-fn no_truncation_of_a_claude_document_is_a_login() {
-    let whole = claude_document();
-    assert!(matches!(claude::parse(whole.as_bytes()), SourceReading::Ok(_)));
-    for length in 0..whole.len() {
-        let reading = claude::parse(&whole.as_bytes()[..length]);
-        assert!(matches!(reading, SourceReading::Unparseable { .. }), "{length}: {reading:?}");
+fn no_truncation_of_a_source_is_a_login() {
+    let readers: [(fn(&[u8]) -> SourceReading, String); 2] =
+        [(claude::parse, claude_document()), (codex::parse, codex_document("a.b.c"))];
+    for (parse, whole) in readers {
+        assert!(matches!(parse(whole.as_bytes()), SourceReading::Ok(_)));
+        for length in 0..whole.len() {
+            let reading = parse(&whole.as_bytes()[..length]);
+            assert!(matches!(reading, SourceReading::Unparseable { .. }), "{length}: {reading:?}");
+        }
     }
 }
 

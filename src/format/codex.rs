@@ -1,0 +1,366 @@
+//! Codex's `auth.json`: read, and patched after a refresh of our own. Only the token fields and
+//! `last_refresh` are touched. Codex drops keys that it does not know on its next write, so nothing
+//! of ours is ever kept there.
+//! Facts: codex 0.169.0 (schema and reactions observed on the running CLI); up to 0.166 it writes in
+//! place, so an empty or torn file is an everyday sight there.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::json_doc::{Found, JsonDoc};
+use super::jwt::Claims;
+use super::layout::Store;
+use super::{FormatError, bounded};
+use crate::base::credential::{Credential, Renewed, SourceReading};
+use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
+
+const TOKENS: &str = "tokens";
+/// The claim, in both tokens, that says whose they are.
+const AUTH_CLAIM: &str = "https://api.openai.com/auth";
+/// Codex renews an access token whose end it cannot read when it is this old.
+const OPAQUE_LIFETIME: Duration = Duration::from_secs(8 * 86_400);
+
+/// What the file says it is.
+enum Kind {
+    /// A login with a rotating refresh token.
+    Login,
+    /// `chatgptAuthTokens`: an access token that somebody else renews. Codex never spends a refresh
+    /// token of such a file, even when there is one.
+    Lease,
+    /// An API key, or another way to be known: nothing here is a ChatGPT login.
+    Other(String),
+}
+
+/// Reads the document. Never `Missing` or `Unreadable`: those are about the file.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> SourceReading {
+    match JsonDoc::parse(bytes).and_then(|mut doc| login(&mut doc)) {
+        Ok(reading) => reading,
+        Err(error) => SourceReading::Unparseable { reason: error.detail },
+    }
+}
+
+fn login(doc: &mut JsonDoc) -> Result<SourceReading, FormatError> {
+    let partial = |field| Ok(SourceReading::Partial { field });
+    let Some(kind) = kind(doc)? else { return partial("auth_mode") };
+    let is_lease = match kind {
+        Kind::Login => false,
+        Kind::Lease => true,
+        Kind::Other(mode) => {
+            return Ok(SourceReading::Husk { login_ended: Some(format!("auth_mode is {mode}")) });
+        }
+    };
+    match doc.find(&[TOKENS])? {
+        // Codex calls `{}` "Logged in using ChatGPT"; there is nothing that could be handed on.
+        Found::Absent | Found::Null => return Ok(SourceReading::Husk { login_ended: None }),
+        Found::Object => {}
+        _ => return partial(TOKENS),
+    }
+    // Codex reads no file in which one of the three keys is missing; a blank refresh token it does.
+    let mut texts = Vec::with_capacity(3);
+    for field in ["access_token", "refresh_token", "id_token"] {
+        match doc.find(&[TOKENS, field])? {
+            Found::Text(text) if !text.expose().contains(char::is_control) => texts.push(text),
+            _ => return partial(field),
+        }
+    }
+    let [access, refresh, id_token] = texts.as_slice() else { return partial(TOKENS) };
+    match (access.is_blank(), refresh.is_blank()) {
+        (true, true) => return Ok(SourceReading::Husk { login_ended: None }),
+        (true, false) => return partial("access_token"),
+        (false, _) => {}
+    }
+    let refresh = Some(refresh.clone()).filter(|token| !is_lease && !token.is_blank());
+    let (claims, identity) = (Claims::of(access), Claims::of(id_token));
+    let account = match doc.text(&[TOKENS, "account_id"])? {
+        Some(account) => Some(account.expose().to_owned()),
+        None => [&identity, &claims]
+            .into_iter()
+            .flatten()
+            .find_map(|claims| claims.text_in(AUTH_CLAIM, "chatgpt_account_id").map(str::to_owned)),
+    };
+    let mut expires_at = claims.as_ref().and_then(Claims::expires_at);
+    if expires_at.is_none() && refresh.is_some() {
+        expires_at = last_refresh(doc)?.map(|at| at.after(OPAQUE_LIFETIME));
+    }
+    Ok(SourceReading::Ok(Credential {
+        access: access.clone(),
+        refresh,
+        expires_at,
+        login_deadline: None,
+        scopes: claims.map(|claims| claims.words("scp")).unwrap_or_default(),
+        account,
+        expiry_in_seconds: false,
+    }))
+}
+
+/// Codex's own rule: without `auth_mode` an API key makes it one, and everything else is a login.
+/// `None`: not a text.
+fn kind(doc: &mut JsonDoc) -> Result<Option<Kind>, FormatError> {
+    let mode = match doc.find(&["auth_mode"])? {
+        Found::Text(mode) => mode,
+        Found::Absent | Found::Null => {
+            let has_key = matches!(doc.find(&["OPENAI_API_KEY"])?, Found::Text(_));
+            return Ok(Some(if has_key { Kind::Other("apikey".into()) } else { Kind::Login }));
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(match mode.expose() {
+        "chatgpt" => Kind::Login,
+        "chatgptAuthTokens" => Kind::Lease,
+        other => Kind::Other(bounded(other)),
+    }))
+}
+
+fn last_refresh(doc: &mut JsonDoc) -> Result<Option<Timestamp>, FormatError> {
+    let text = doc.text(&["last_refresh"])?;
+    Ok(text.and_then(|text| humantime::parse_rfc3339(text.expose()).ok()).map(Timestamp::from))
+}
+
+/// Where the login came from, as 0.169 notes it: Codex refreshes there, with that client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// The issuer, a URL.
+    pub issuer: Option<String>,
+    /// The OAuth client.
+    pub client_id: Option<String>,
+}
+
+/// Reads `tokens.oauth_provenance`; empty where there is none.
+#[must_use]
+pub fn provenance(bytes: &[u8]) -> Provenance {
+    let Ok(mut doc) = JsonDoc::parse(bytes) else { return Provenance::default() };
+    let mut text = |key| {
+        let text = doc.text(&[TOKENS, "oauth_provenance", key]).ok().flatten()?;
+        Some(text.expose().to_owned())
+    };
+    Provenance { issuer: text("issuer"), client_id: text("client_id") }
+}
+
+/// Stores `renewed` over the login whose refresh token `spent` was traded for it. A file that has
+/// become something else meanwhile (an API key, a lease, another login) stays what it is.
+///
+/// # Errors
+/// When the document cannot be parsed, or a new token is blank.
+pub fn store(bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, FormatError> {
+    let mut doc = JsonDoc::parse(bytes)?;
+    let is_login = matches!(kind(&mut doc)?, Some(Kind::Login));
+    let held = match doc.find(&[TOKENS])? {
+        Found::Object => doc.text(&[TOKENS, "refresh_token"])?,
+        _ => return Ok(Store::Superseded),
+    };
+    if !is_login || held.is_some_and(|held| &held != spent) {
+        return Ok(Store::Superseded);
+    }
+    let tokens = [
+        ("id_token", &renewed.id_token),
+        ("access_token", &renewed.access),
+        ("refresh_token", &renewed.refresh),
+    ];
+    for (field, secret) in tokens {
+        if let Some(secret) = secret {
+            doc.set_secret(&[TOKENS, field], secret)?;
+        }
+    }
+    // Without it Codex sends no token at all.
+    if let Some(text) = renewed.granted_at.and_then(nanos) {
+        doc.set(&["last_refresh"], &Value::from(text))?;
+    }
+    Ok(Store::Patched(doc.into_document()))
+}
+
+/// RFC 3339 in UTC with nanoseconds, as Codex writes it; `None` for what is not between the years
+/// 1970 and 9999.
+fn nanos(time: Timestamp) -> Option<String> {
+    let millis = u64::try_from(time.as_millis()).ok().filter(|ms| *ms < 253_402_300_800_000)?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+    Some(humantime::format_rfc3339_nanos(time).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn jwt(payload: &str) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    fn access() -> String {
+        jwt(
+            r#"{"exp":1795199075,"scp":["openid","offline_access"],"https://api.openai.com/auth":{"chatgpt_account_id":"acct-of-access"}}"#,
+        )
+    }
+
+    fn id_token() -> String {
+        jwt(r#"{"https://api.openai.com/auth":{"chatgpt_account_id":"acct-of-id"}}"#)
+    }
+
+    fn file(mode: &str, access: &str, refresh: &str, more: &str) -> SourceReading {
+        let text = format!(
+            "{{{mode}\"OPENAI_API_KEY\":null,\"tokens\":{{\"id_token\":\"{}\",\"access_token\":\"{access}\",\
+             \"refresh_token\":{refresh}{more}}},\"last_refresh\":\"2026-11-20T17:15:48.760505969Z\"}}",
+            id_token()
+        );
+        parse(text.as_bytes())
+    }
+
+    const CHATGPT: &str = "\"auth_mode\":\"chatgpt\",";
+
+    fn login_of(reading: SourceReading) -> Credential {
+        match reading {
+            SourceReading::Ok(credential) => credential,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn partial(field: &'static str) -> SourceReading {
+        SourceReading::Partial { field }
+    }
+
+    fn husk(ended: Option<&str>) -> SourceReading {
+        SourceReading::Husk { login_ended: ended.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_whole_login_is_read() {
+        let read = login_of(file(CHATGPT, &access(), "\"rt_a\"", ",\"account_id\":\"acct\""));
+        assert_eq!(
+            read,
+            Credential {
+                access: Secret::new(access()),
+                refresh: Some(Secret::new("rt_a".into())),
+                expires_at: Some(Timestamp::from_millis(1_795_199_075_000)),
+                login_deadline: None,
+                scopes: vec!["openid".into(), "offline_access".into()],
+                account: Some("acct".into()),
+                expiry_in_seconds: false,
+            }
+        );
+        // Older releases write no mode.
+        assert_eq!(login_of(file("", &access(), "\"rt_a\"", ",\"account_id\":\"acct\"")), read);
+    }
+
+    #[test]
+    fn the_account_is_the_files_then_the_id_tokens_then_the_access_tokens() {
+        assert_eq!(login_of(file(CHATGPT, &access(), "\"r\"", "")).account.as_deref(), Some("acct-of-id"));
+        let text = format!(
+            "{{\"tokens\":{{\"id_token\":\"a.b.c\",\"access_token\":\"{}\",\"refresh_token\":\"r\",\"account_id\":null}}}}",
+            access()
+        );
+        assert_eq!(login_of(parse(text.as_bytes())).account.as_deref(), Some("acct-of-access"));
+    }
+
+    #[test]
+    fn a_blank_refresh_token_and_a_lease_are_not_refreshable() {
+        assert_eq!(login_of(file(CHATGPT, &access(), "\"\"", "")).refresh, None);
+        let lease = "\"auth_mode\":\"chatgptAuthTokens\",";
+        for refresh in ["\"\"", "\"rt_real\""] {
+            let read = login_of(file(lease, &access(), refresh, ""));
+            assert_eq!(
+                (read.refresh, read.expires_at.map(Timestamp::as_millis)),
+                (None, Some(1_795_199_075_000))
+            );
+        }
+        // Nobody renews it, so nobody knows its end either.
+        assert_eq!(login_of(file(lease, "opaque", "\"\"", "")).expires_at, None);
+    }
+
+    #[test]
+    fn an_opaque_token_ends_when_codex_would_renew_it() {
+        let read = login_of(file(CHATGPT, "opaque", "\"r\"", ""));
+        assert_eq!(read.expires_at.unwrap().to_string(), "2026-11-28T17:15:48Z");
+        for last in ["", ",\"last_refresh\":null", ",\"last_refresh\":5", ",\"last_refresh\":\"yesterday\""] {
+            let text = format!(
+                "{{\"tokens\":{{\"id_token\":\"a.b.c\",\"access_token\":\"opaque\",\"refresh_token\":\"r\"}}{last}}}"
+            );
+            assert_eq!(login_of(parse(text.as_bytes())).expires_at, None, "{last}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_login_is_a_husk_that_says_what_it_is() {
+        assert_eq!(
+            parse(br#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-invented","tokens":null}"#),
+            husk(Some("auth_mode is apikey"))
+        );
+        assert_eq!(parse(br#"{"OPENAI_API_KEY":"sk-invented"}"#), husk(Some("auth_mode is apikey")));
+        assert_eq!(
+            file("\"auth_mode\":\"personalAccessToken\",", &access(), "\"r\"", ""),
+            husk(Some("auth_mode is personalAccessToken"))
+        );
+        for text in ["{}", r#"{"auth_mode":"chatgpt","tokens":null}"#] {
+            assert_eq!(parse(text.as_bytes()), husk(None), "{text}");
+        }
+        assert_eq!(file(CHATGPT, "", "\"\"", ""), husk(None));
+    }
+
+    #[test]
+    fn missing_and_wrong_parts_are_named() {
+        assert_eq!(file(CHATGPT, "", "\"r\"", ""), partial("access_token"));
+        for refresh in ["null", "5", "[\"r\"]", r#""a\nb""#] {
+            assert_eq!(file(CHATGPT, &access(), refresh, ""), partial("refresh_token"), "{refresh}");
+        }
+        let without_id =
+            format!("{{\"tokens\":{{\"access_token\":\"{}\",\"refresh_token\":\"r\"}}}}", access());
+        assert_eq!(parse(without_id.as_bytes()), partial("id_token"));
+        assert_eq!(parse(br#"{"auth_mode":5}"#), partial("auth_mode"));
+        assert_eq!(parse(br#"{"tokens":"x"}"#), partial("tokens"));
+    }
+
+    #[test]
+    fn what_is_no_document_says_why() {
+        for (text, why) in
+            [("", "the file is empty"), ("{\"tokens\":{\n\"acc", "ends inside a value at line 2 column 4")]
+        {
+            assert_eq!(parse(text.as_bytes()), SourceReading::Unparseable { reason: why.into() });
+        }
+    }
+
+    #[test]
+    fn provenance_is_what_a_new_login_notes() {
+        let text =
+            br#"{"tokens":{"oauth_provenance":{"issuer":"https://auth.example","client_id":"app_x"}}}"#;
+        let expected =
+            Provenance { issuer: Some("https://auth.example".into()), client_id: Some("app_x".into()) };
+        assert_eq!(provenance(text), expected);
+        for text in ["", "{}", r#"{"tokens":5}"#, r#"{"tokens":{"oauth_provenance":[]}}"#] {
+            assert_eq!(provenance(text.as_bytes()), Provenance::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_became_something_else_is_left_alone() {
+        let renewed = Renewed { refresh: Some(Secret::new("rt_new".into())), ..Renewed::default() };
+        let spent = Secret::new("rt_a".into());
+        for text in [
+            r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-invented","tokens":null}"#,
+            r#"{"auth_mode":"apikey","tokens":{"refresh_token":"rt_a"}}"#,
+            r#"{"auth_mode":"chatgptAuthTokens","tokens":{"refresh_token":""}}"#,
+            r#"{"tokens":{"refresh_token":"rt_b"}}"#,
+            "{}",
+        ] {
+            assert_eq!(store(text.as_bytes(), &spent, &renewed), Ok(Store::Superseded), "{text}");
+        }
+        assert!(store(b"{\"tok", &spent, &renewed).is_err());
+    }
+
+    #[test]
+    fn a_blanked_refresh_token_is_put_right() {
+        let renewed = Renewed {
+            refresh: Some(Secret::new("rt_new".into())),
+            granted_at: Some(Timestamp::from_millis(1_795_199_075_831)),
+            ..Renewed::default()
+        };
+        let stored = store(br#"{"tokens":{"refresh_token":""}}"#, &Secret::new("rt_a".into()), &renewed);
+        let Ok(Store::Patched(document)) = stored else { panic!("{stored:?}") };
+        assert_eq!(
+            String::from_utf8_lossy(document.expose()),
+            r#"{"tokens":{"refresh_token":"rt_new"},"last_refresh":"2026-11-20T18:24:35.831000000Z"}"#
+        );
+    }
+}
