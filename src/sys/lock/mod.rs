@@ -1,11 +1,12 @@
-//! Locks: the two protocols of other programs that we must speak, and our own.
+//! Locks: the three protocols of other programs that we must speak, and our own.
 //!
 //! `DirectoryLock` is proper-lockfile's (Claude Code's refresh and write locks, OpenClaw up to
-//! 2026.2.12), `StoreLock` is OpenClaw's lock of `auth-profiles.json`, `ProcessLock` keeps two of
-//! our own processes apart. Waiting is asynchronous, bounded and jittered by the caller; no lock
-//! that is not provably ours is ever released.
+//! 2026.2.12), `StoreLock` is OpenClaw's lock of `auth-profiles.json`, `Flock` is Codex's,
+//! `ProcessLock` keeps two of our own processes apart. Waiting is asynchronous, bounded and
+//! jittered by the caller; no lock that is not provably ours is ever released.
 
 mod directory;
+mod flock;
 mod process;
 mod store;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::directory::{DirectoryLock, LockMark, Staleness};
+pub use self::flock::Flock;
 pub use self::process::{Holder, Probe, ProcessLock};
 pub use self::store::{StoreLock, StoreLockKind, StoreLockOptions};
 use super::clock;

@@ -3,7 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests play the other programs")]
 
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -328,4 +331,83 @@ async fn a_waiting_process_gets_the_lock_when_it_is_free() {
     let (second, ()) =
         tokio::join!(ProcessLock::acquire(&path, clock::now(), patience, &mut jitter), release);
     second.unwrap();
+}
+
+// ---- flock
+
+async fn flock(path: &Path, patience: Patience) -> Result<Flock, LockError> {
+    Flock::acquire(path, 0o600, patience, &mut steady).await
+}
+
+/// Another program that holds the lock until it is killed.
+fn foreign_holder(path: &Path) -> Child {
+    let mut command = Command::new("flock");
+    command.arg(path).args(["sh", "-c", "echo held; exec cat"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
+    child
+}
+
+#[tokio::test]
+async fn a_flock_is_exclusive_and_its_empty_file_stays() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("auth.json.lock");
+    let lock = flock(&path, Patience::none()).await.unwrap();
+    assert!(matches!(flock(&path, brief()).await.unwrap_err(), LockError::Busy { .. }));
+    let probe = Command::new("flock").arg("--nonblock").arg(&path).arg("true").status().unwrap();
+    assert_eq!(probe.code(), Some(1), "another program sees it");
+    assert!(lock.is_ours());
+    drop(lock);
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (0, 0o600));
+    drop(flock(&path, Patience::none()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_flock_of_another_process_is_waited_for_and_ends_with_it() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("auth.lock");
+    let mut holder = foreign_holder(&path);
+    assert!(matches!(flock(&path, brief()).await.unwrap_err(), LockError::Busy { moving: true, .. }));
+    let patience = Patience { total: Duration::from_secs(20), ..brief() };
+    // The wait is given up by dropping it; nothing is left behind that would hold the lock.
+    tokio::select! {
+        biased;
+        taken = flock(&path, patience) => panic!("{taken:?}"),
+        () = tokio::time::sleep(Duration::from_millis(30)) => {}
+    }
+    let waiting = flock(&path, patience);
+    // Its child inherited the lock: the end of its input ends both.
+    drop(holder.stdin.take());
+    let lock = waiting.await.unwrap();
+    holder.wait().unwrap();
+    assert!(lock.is_ours());
+}
+
+#[tokio::test]
+async fn a_flock_follows_links_and_is_lost_with_its_file() {
+    let dir = TempDir::new().unwrap();
+    let (link, path) = (dir.path().join("link"), dir.path().join("auth.lock"));
+    symlink(&path, &link).unwrap();
+    let lock = flock(&link, Patience::none()).await.unwrap();
+    assert!(matches!(flock(&path, Patience::none()).await.unwrap_err(), LockError::Busy { .. }));
+    fs::remove_file(&path).unwrap();
+    assert!(!lock.is_ours());
+    drop(flock(&path, Patience::none()).await.unwrap());
+    assert!(!lock.is_ours(), "another file of the same name");
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_no_flock() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("x.lock");
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(flock(&path, brief()).await.unwrap_err(), LockError::WrongKind { .. }));
+    fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(flock(&path, brief()).await.unwrap_err(), LockError::WrongKind { .. }));
+    let missing = dir.path().join("none/x.lock");
+    assert!(matches!(flock(&missing, brief()).await.unwrap_err(), LockError::ParentMissing { .. }));
 }
