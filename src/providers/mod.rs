@@ -2,6 +2,7 @@
 //! format in `format/`, its rows in `default_path` and `layout`, and its page in `docs/`.
 
 pub mod claude_cli;
+pub mod codex_cli;
 pub mod copilot_cli;
 pub mod gemini_cli;
 pub mod kimi_code;
@@ -26,6 +27,7 @@ pub type Variables = BTreeMap<String, String>;
 pub fn default_path(provider: Provider, home: &Path, variables: &Variables) -> Option<PathBuf> {
     match provider {
         Provider::Claude => Some(claude_cli::credentials_path(home, variables)),
+        Provider::Codex => Some(codex_cli::credentials_path(home, variables)),
         Provider::Gemini => Some(gemini_cli::credentials_path(home, variables)),
         Provider::Qwen => Some(qwen_code::credentials_path(home, variables)),
         Provider::Kimi => Some(kimi_code::credentials_path(home, variables)),
@@ -48,6 +50,7 @@ fn directory(home: &Path, variables: &Variables, variable: &str, default: &str) 
 pub const fn cli_name(provider: Provider) -> Option<&'static str> {
     match provider {
         Provider::Claude => Some("claude"),
+        Provider::Codex => Some("codex"),
         _ => None,
     }
 }
@@ -57,6 +60,7 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
 pub fn layout(login: &LoginSettings) -> Option<Layout> {
     match login.provider {
         Provider::Claude => Some(Layout::Claude),
+        Provider::Codex => Some(Layout::Codex),
         Provider::Gemini => Some(Layout::Mapped(gemini_cli::fields())),
         Provider::Qwen => Some(Layout::Mapped(qwen_code::fields())),
         Provider::Kimi => Some(Layout::Mapped(kimi_code::fields())),
