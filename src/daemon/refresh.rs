@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
-use crate::base::id::LoginId;
+use crate::base::id::{LoginId, Provider};
 use crate::base::time::Timestamp;
 use crate::config::settings::{LoginSettings, RefreshMode};
 use crate::core::memory::{LoginMemory, Memory};
@@ -28,6 +28,9 @@ use crate::sys::search;
 const PROMPT_MARGIN: Duration = Duration::from_secs(4 * 60);
 /// Early enough that no consumer meets the end, late enough that the CLI may do it first.
 const DIRECT_MARGIN: Duration = Duration::from_secs(20 * 60);
+/// Codex takes no lock around its request, so we must be early by far: it has its own in the last five
+/// minutes, and tokens of some days. Half of the lifetime, where that is later.
+const CODEX_MARGIN: Duration = Duration::from_secs(24 * 3600);
 /// How long to wait for a pass before an outcome is recorded.
 const RECORD_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -106,13 +109,15 @@ pub fn note_clis(world: &World, memory: &mut Memory) {
 /// The rules of a login when refreshed in that way.
 #[must_use]
 pub fn rules(login: &LoginSettings, way: Way) -> Rules {
-    let by_default = match way {
-        Way::Cli => PROMPT_MARGIN,
-        Way::Direct => DIRECT_MARGIN,
+    // Codex renews by our request or when its own server is asked to, early in both ways.
+    let (by_default, half_life) = match (login.provider, way) {
+        (Provider::Codex, _) => (CODEX_MARGIN, true),
+        (_, Way::Cli) => (PROMPT_MARGIN, false),
+        (_, Way::Direct) => (DIRECT_MARGIN, true),
     };
     Rules {
         margin: login.refresh.margin.unwrap_or(by_default),
-        half_life: way == Way::Direct,
+        half_life,
         grants_per_day: login.refresh.grants_per_day,
     }
 }
@@ -227,6 +232,7 @@ impl Run<'_> {
             return self.outcome(Some(&before), Ended::Adopted, detail);
         }
         let official = Official {
+            provider: self.login.provider,
             command: self.login.refresh.command.clone(),
             program: cli_of(self.world, self.login),
             container: self.login.refresh.container.clone(),

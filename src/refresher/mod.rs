@@ -12,6 +12,7 @@
 //!     "unknown", which a person may resolve by force. A crash after 6 is completed by the next run.
 
 pub mod claude;
+pub mod codex;
 pub mod direct;
 pub mod generic;
 pub mod intent;

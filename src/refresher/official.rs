@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::id::LoginId;
+use crate::base::id::{LoginId, Provider};
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::search;
 use crate::systemd::bus::{BusAddresses, Scope};
@@ -25,6 +25,15 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 /// The prompt that makes a run: the shortest there is. Only a run with a prompt refreshed in every
 /// version and at every delay that was tried (Claude Code 2.1.50 to 2.1.329).
 const PROMPT: [&str; 2] = ["-p", "hi"];
+/// Codex renews early only when its app server is asked to (0.165, 0.169): three lines on its
+/// standard input. At the end of that it finishes a request that is on its way and ends; before it
+/// has begun one it only ends, so the input is kept open for longer than it needs to begin.
+const CODEX_ASKED: &str = concat!(
+    r#"{ printf '%s\n' '{"id":1,"method":"initialize","params":{"clientInfo":{"name":"tokensink","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}}}' '{"method":"initialized"}' '{"id":2,"method":"account/read","params":{"refreshToken":true}}'; "#,
+    r#"sleep 20; } | exec "$0" app-server"#,
+);
 /// Options that keep a run from leaving traces or starting the owner's tools, with their values;
 /// each is used when the version at hand knows it.
 const TIDY: [&[&str]; 4] =
@@ -33,6 +42,8 @@ const TIDY: [&[&str]; 4] =
 /// How to reach the CLI.
 #[derive(Debug, Clone)]
 pub struct Official {
+    /// Whose CLI it is.
+    pub provider: Provider,
     /// The command of the configuration; `None` means the safest one for the version at hand.
     pub command: Option<Vec<String>>,
     /// The CLI that was found.
@@ -63,8 +74,13 @@ impl Official {
     async fn argv(&self) -> Result<Vec<String>, String> {
         let command = match (&self.command, &self.program, &self.container) {
             (Some(command), ..) => command.clone(),
-            (None, Some(program), None) => self.safest(program).await,
             (None, None, None) => return Err("the official CLI is not found".into()),
+            (None, program, container) if self.provider == Provider::Codex => {
+                let program = program.as_ref().filter(|_| container.is_none());
+                let program = program.map_or("codex".to_owned(), |program| program.display().to_string());
+                vec!["/bin/sh".to_owned(), "-c".to_owned(), CODEX_ASKED.to_owned(), program]
+            }
+            (None, Some(program), None) => self.safest(program).await,
             (None, _, Some(_)) => {
                 [&["claude"][..], &PROMPT[..]].concat().into_iter().map(str::to_owned).collect()
             }

@@ -32,15 +32,17 @@ pub fn storable(source: &Path, follows_links: bool) -> Result<(), NotStorable> {
     if file.uid != nix::unistd::geteuid().as_raw() {
         return refuse("belongs to another user");
     }
-    if is_mount(source, file.dev) {
+    // What is replaced is the real file, and the answer needs room beside that one.
+    let Ok(real) = source.canonicalize() else { return refuse("is gone") };
+    if is_mount(&real, file.dev) {
         return refuse("is a mount of its own; it cannot be replaced");
     }
     let padding = Document::new(vec![b' '; file.document.len() + HEADROOM]);
-    let Some(name) = source.file_name().and_then(|n| n.to_str()) else {
+    let Some(name) = real.file_name().and_then(|n| n.to_str()) else {
         return refuse("has a name that is not UTF-8");
     };
     // Staged and dropped: created, written, synced, removed.
-    let probe = source.with_file_name(format!("{name}.tokensink-probe"));
+    let probe = real.with_file_name(format!("{name}.tokensink-probe"));
     match atomic_file::stage(&probe, &padding, atomic_file::Expected::Absent, Policy::default()) {
         Ok(_staged) => Ok(()),
         Err(error) => Err(NotStorable(error.to_string())),
@@ -50,12 +52,11 @@ pub fn storable(source: &Path, follows_links: bool) -> Result<(), NotStorable> {
 /// A file on another device than its directory was mounted there. (A bind mount of a file of the
 /// same file system shares the device: renaming over it fails, and that is noticed before anything
 /// is sent only by the mount table.)
-fn is_mount(source: &Path, device: u64) -> bool {
+fn is_mount(real: &Path, device: u64) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let other_device =
-        source.parent().and_then(|p| std::fs::metadata(p).ok()).is_some_and(|parent| parent.dev() != device);
+        real.parent().and_then(|p| std::fs::metadata(p).ok()).is_some_and(|parent| parent.dev() != device);
     let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return other_device };
-    let Ok(real) = source.canonicalize() else { return other_device };
     let shown = real.display().to_string().replace('\\', "\\134").replace(' ', "\\040");
     other_device || table.lines().any(|line| line.split(' ').nth(4) == Some(shown.as_str()))
 }

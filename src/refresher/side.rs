@@ -4,19 +4,24 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{claude, generic};
+use super::{claude, codex, generic};
 use crate::base::credential::Credential;
 use crate::base::id::Provider;
 use crate::base::secret::{Document, Secret};
 use crate::config::settings::LoginSettings;
 use crate::oauth::endpoint::Request;
-use crate::sys::lock::{DirectoryLock, LockError, LockMark};
+use crate::sys::lock::{DirectoryLock, Flock, LockError, LockMark};
 
 /// Whose protocol is spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Side {
     /// Claude Code's.
     Claude,
+    /// Codex's.
+    Codex {
+        /// The token endpoint is the configuration's, whatever the login says of its origin.
+        is_configured: bool,
+    },
     /// RFC 6749's, for a client that the configuration describes.
     Generic(generic::Client),
 }
@@ -26,6 +31,8 @@ pub enum Side {
 pub enum Locks {
     /// Claude Code's two.
     Claude(claude::RefreshLocks),
+    /// `auth.lock`.
+    Codex(Flock),
     /// None is known.
     None,
 }
@@ -35,6 +42,8 @@ pub enum Locks {
 pub enum WriteLock {
     /// `.storage-write.lock`.
     Claude(DirectoryLock),
+    /// `auth.json.lock`.
+    Codex(Flock),
     /// None is known.
     None,
 }
@@ -46,6 +55,10 @@ impl Side {
     pub fn of(login: &LoginSettings) -> Option<(Self, String)> {
         let (side, own) = match login.provider {
             Provider::Claude => (Self::Claude, Some(claude::TOKEN_URL)),
+            Provider::Codex => {
+                let is_configured = login.refresh.token_url.is_some();
+                (Self::Codex { is_configured }, Some(codex::TOKEN_URL))
+            }
             Provider::Generic => {
                 let client = generic::Client {
                     id: login.refresh.client_id.clone()?,
@@ -67,6 +80,7 @@ impl Side {
     pub async fn lock(&self, source: &Path) -> Result<Locks, LockError> {
         match self {
             Self::Claude => claude::RefreshLocks::acquire(source).await.map(Locks::Claude),
+            Self::Codex { .. } => codex::outer_lock(source).await.map(Locks::Codex),
             Self::Generic(_) => Ok(Locks::None),
         }
     }
@@ -78,6 +92,7 @@ impl Side {
     pub async fn write_lock(&self, source: &Path) -> Result<WriteLock, LockError> {
         match self {
             Self::Claude => claude::write_lock(source).await.map(WriteLock::Claude),
+            Self::Codex { .. } => codex::inner_lock(source).await.map(WriteLock::Codex),
             Self::Generic(_) => Ok(WriteLock::None),
         }
     }
@@ -87,6 +102,7 @@ impl Side {
     pub fn write_lock_blocked(&self, source: &Path) -> Option<&'static str> {
         match self {
             Self::Claude => claude::write_lock_blocked(source),
+            Self::Codex { .. } => codex::inner_lock_blocked(source),
             Self::Generic(_) => None,
         }
     }
@@ -96,7 +112,7 @@ impl Side {
     pub const fn follows_links(&self) -> bool {
         match self {
             Self::Claude => false,
-            Self::Generic(_) => true,
+            Self::Codex { .. } | Self::Generic(_) => true,
         }
     }
 
@@ -114,6 +130,7 @@ impl Side {
     ) -> Result<Request, String> {
         match self {
             Self::Claude => Ok(claude::request(url, document, credential, refresh)),
+            Self::Codex { is_configured } => Ok(codex::request(url, *is_configured, document, refresh)),
             Self::Generic(client) => generic::request(url, client, refresh),
         }
     }
@@ -124,6 +141,7 @@ impl Side {
     pub const fn doubts(&self) -> &'static [Duration] {
         match self {
             Self::Claude => &claude::DOUBTS,
+            Self::Codex { .. } => &codex::DOUBTS,
             Self::Generic(_) => &[Duration::ZERO],
         }
     }
@@ -134,7 +152,8 @@ impl Locks {
     pub async fn beat_until_lost(&mut self) -> LockError {
         match self {
             Self::Claude(locks) => locks.beat_until_lost().await,
-            Self::None => std::future::pending().await,
+            // The kernel keeps the one, nobody the other.
+            Self::Codex(_) | Self::None => std::future::pending().await,
         }
     }
 
@@ -143,7 +162,8 @@ impl Locks {
     pub fn marks(&self) -> Vec<LockMark> {
         match self {
             Self::Claude(locks) => locks.marks(),
-            Self::None => Vec::new(),
+            // The kernel releases the one.
+            Self::Codex(_) | Self::None => Vec::new(),
         }
     }
 
@@ -152,6 +172,7 @@ impl Locks {
     pub fn are_ours(&self) -> bool {
         match self {
             Self::Claude(locks) => locks.are_ours(),
+            Self::Codex(lock) => lock.is_ours(),
             Self::None => true,
         }
     }
