@@ -8,12 +8,13 @@ use crate::config::settings::{
     Agents, AlertingSettings, Apply, GatewayKind, GatewaySettings, LoginSettings, RefreshMode,
     RefreshSettings, RefreshWay, RequestStyle, Settings, SinkKind, SinkSettings, UnitScope,
 };
+use crate::providers;
 use crate::sys::paths::Surroundings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The detected settings: the Claude login by the CLI's own rule, and an OpenClaw instance in its
-/// default place with its user unit.
+/// The detected settings: the Claude login by the CLI's own rule, a Codex login where there is one,
+/// and an OpenClaw instance in its default place with its user unit.
 #[must_use]
 pub fn settings(surroundings: &Surroundings) -> Settings {
     let mut settings = Settings {
@@ -27,27 +28,11 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
     };
     let ids = (LoginId::try_new("claude"), SinkId::try_new("openclaw"), GatewayId::try_new("openclaw"));
     let (Ok(login), Ok(sink), Ok(gateway)) = ids else { return settings };
-    settings.logins.push(LoginSettings {
-        id: login.clone(),
-        provider: Provider::Claude,
-        path: None,
-        label: String::new(),
-        fields: None,
-        refresh: RefreshSettings {
-            mode: RefreshMode::Auto,
-            margin: None,
-            every: DAY / 4,
-            command: None,
-            way: RefreshWay::Prompt,
-            container: None,
-            env: std::collections::BTreeMap::new(),
-            token_url: None,
-            client_id: None,
-            client_secret_file: None,
-            style: RequestStyle::Form,
-            grants_per_day: 12,
-        },
-    });
+    settings.logins.push(default_login(login.clone(), Provider::Claude));
+    let codex = providers::default_path(Provider::Codex, &surroundings.home, &surroundings.variables);
+    if let (Ok(id), true) = (LoginId::try_new("codex"), codex.is_some_and(|path| path.exists())) {
+        settings.logins.push(default_login(id, Provider::Codex));
+    }
     let state_dir = surroundings
         .variable("OPENCLAW_STATE_DIR")
         .map_or_else(|| surroundings.home.join(".openclaw"), |dir| surroundings.home.join(dir));
@@ -78,4 +63,29 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
         });
     }
     settings
+}
+
+/// A login with nothing said about it but whose it is.
+fn default_login(id: LoginId, provider: Provider) -> LoginSettings {
+    LoginSettings {
+        id,
+        provider,
+        path: None,
+        label: String::new(),
+        fields: None,
+        refresh: RefreshSettings {
+            mode: RefreshMode::Auto,
+            margin: None,
+            every: DAY / 4,
+            command: None,
+            way: RefreshWay::Prompt,
+            container: None,
+            env: std::collections::BTreeMap::new(),
+            token_url: None,
+            client_id: None,
+            client_secret_file: None,
+            style: RequestStyle::Form,
+            grants_per_day: 12,
+        },
+    }
 }
