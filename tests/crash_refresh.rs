@@ -20,7 +20,7 @@ mod support;
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
-use support::host::{Host, age, in_parallel, signal, until};
+use support::host::{Cli, Host, age, in_parallel, signal, until};
 use support::provider::Fault;
 
 /// Points that are passed once in a refresh that is sent and answered.
@@ -108,7 +108,7 @@ fn age_locks(host: &Host) -> usize {
 
 /// Files of ours that a crash left beside the credential file.
 fn remains(host: &Host) -> usize {
-    let names = std::fs::read_dir(host.home.join(".claude")).unwrap();
+    let names = std::fs::read_dir(host.source().parent().unwrap()).unwrap();
     names.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tokensink.")).count()
 }
 
@@ -179,10 +179,19 @@ fn is_between_sending_and_recording(kill: &str) -> bool {
 }
 
 #[test]
-fn a_crash_anywhere_loses_no_login() {
+fn a_crash_anywhere_loses_no_login_of_claude_code() {
+    crash_everywhere(Cli::Claude);
+}
+
+#[test]
+fn a_crash_anywhere_loses_no_login_of_codex() {
+    crash_everywhere(Cli::Codex);
+}
+
+fn crash_everywhere(cli: Cli) {
     let kills = kills();
     let lines = in_parallel(&kills, 12, |kill| {
-        let host = Host::new();
+        let host = Host::with(cli, -3600);
         crash(&host, kill);
         let name = kill.name();
         let (rotated, before) = (host.live() != host.pair, host.place_of_live());
@@ -210,7 +219,7 @@ fn a_crash_anywhere_loses_no_login() {
         if expected == "not-due" {
             let kept = std::fs::read_dir(host.state_dir().join("intents")).unwrap();
             let kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
-            assert_eq!(kept, ["claude.lock"], "{name}: no token is left beside");
+            assert_eq!(kept, [format!("{}.lock", cli.name()).as_str()], "{name}: no token is left beside");
         }
         // Where there was nothing to settle, the locks of the dead are still there: they block
         // nobody for ever.
@@ -231,14 +240,14 @@ fn a_crash_anywhere_loses_no_login() {
             refused: ledger.refused(),
         }
     });
-    print_and_judge("tokensink refresh, killed, then tokensink refresh", &lines);
+    print_and_judge(&format!("{cli:?}: tokensink refresh, killed, then tokensink refresh"), &lines);
 
     // The list of visits is complete: there is no further one.
     let further: Vec<Kill> =
         WRITER.iter().map(|(name, visits)| Kill::At(format!("{name}:{}", visits + 1))).collect();
     for kill in further {
         let Kill::At(point) = kill else { continue };
-        let host = Host::new();
+        let host = Host::with(cli, -3600);
         let said = host.say(host.command(&["refresh", "--json"]).env("TOKENSINK_FAILPOINT", &point));
         assert_eq!(said.outcome, "rotated", "{point} is not reached: {said}");
     }
@@ -250,8 +259,10 @@ fn the_daemon_settles_at_its_start_what_a_crash_left() {
         ["refresh-intended", "refresh-recorded", "refresh-write-locked", "before-rename:3", "after-rename:3"];
     let mut kills: Vec<Kill> = points.iter().map(|name| Kill::At((*name).to_owned())).collect();
     kills.push(Kill::InFlight(Fault::HangAfterGrant));
-    let lines = in_parallel(&kills, 6, |kill| {
-        let host = Host::new();
+    let both = |kill: &Kill| [Cli::Claude, Cli::Codex].map(|cli| (cli, kill.clone()));
+    let cases: Vec<(Cli, Kill)> = kills.iter().flat_map(both).collect();
+    let lines = in_parallel(&cases, 12, |(cli, kill)| {
+        let host = Host::with(*cli, -3600);
         crash(&host, kill);
         let (rotated, before) = (host.live() != host.pair, host.place_of_live());
         let locks = age_locks(&host);
@@ -264,7 +275,7 @@ fn the_daemon_settles_at_its_start_what_a_crash_left() {
         assert_eq!(remains(&host), 0, "{kill:?}: {log}");
         let ledger = host.provider.ledger();
         Line {
-            kill: kill.name(),
+            kill: format!("{cli:?} {}", kill.name()),
             rotated,
             before,
             locks,

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::host::{Host, Said, in_parallel};
+use support::host::{Cli, Host, Said, in_parallel};
 
 const ERRORS: [&str; 4] = ["ENOSPC", "EIO", "EROFS", "EACCES"];
 /// Every call that opens, writes, syncs, names or removes a file.
@@ -133,18 +133,28 @@ fn counted(lines: Vec<String>) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn an_error_at_any_file_operation_of_a_refresh_loses_no_login() {
-    let operations = operations(&Host::new(), &["refresh", "--json"]);
+fn an_error_at_any_file_operation_of_a_refresh_loses_no_login_of_claude_code() {
+    fail_everywhere(Cli::Claude);
+}
+
+#[test]
+fn an_error_at_any_file_operation_of_a_refresh_loses_no_login_of_codex() {
+    fail_everywhere(Cli::Codex);
+}
+
+fn fail_everywhere(cli: Cli) {
+    let host = || Host::with(cli, -3600);
+    let operations = operations(&host(), &["refresh", "--json"]);
     assert!(operations.len() > 50, "{operations:?}");
     let faults = faults(&operations);
     let lines = in_parallel(&faults, 4, |fault| {
-        let host = Host::new();
+        let host = host();
         let before: Value = serde_json::from_str(&host.read()).unwrap();
         let said = with(&host, fault, &["refresh", "--json"]);
         let place = host.place_of_live();
         assert_ne!(place, "nowhere", "{fault:?}: {said}");
         let held: Value = serde_json::from_str(&host.read()).expect("never torn");
-        assert_eq!(held["mcpOAuth"], before["mcpOAuth"], "{fault:?}");
+        assert_eq!(held["unknownBeside"], before["unknownBeside"], "{fault:?}");
         host.assert_no_token_in(&said.text);
         let was_sent = host.requests() == 1;
         assert!(was_sent || place == "source", "{fault:?}: {said}");
@@ -159,7 +169,7 @@ fn an_error_at_any_file_operation_of_a_refresh_loses_no_login() {
         assert!(host.intent().is_none(), "{fault:?}: {again}");
         format!("{} {}, token in {place}", if was_sent { "sent:" } else { "not sent:" }, said.outcome)
     });
-    print("refresh", &counted(lines), faults.len());
+    print(&format!("{cli:?}: refresh"), &counted(lines), faults.len());
 }
 
 #[test]

@@ -344,7 +344,8 @@ proptest! {
 
 #[test]
 fn no_truncation_of_a_source_is_a_login() {
-    let readers: [(fn(&[u8]) -> SourceReading, String); 2] =
+    type Reader = fn(&[u8]) -> SourceReading;
+    let readers: [(Reader, String); 2] =
         [(claude::parse, claude_document()), (codex::parse, codex_document("a.b.c"))];
     for (parse, whole) in readers {
         assert!(matches!(parse(whole.as_bytes()), SourceReading::Ok(_)));

@@ -1,4 +1,4 @@
-//! A made-up home with one Claude login, a stand-in for its provider, and the real program on it.
+//! A made-up home with one login of Claude Code or of Codex, a stand-in for its provider, and the real program on it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use super::claude::in_seconds;
+use super::codex;
 use super::provider::{Pair, Provider};
 use super::run::{Ran, run};
 
@@ -33,9 +34,35 @@ impl std::fmt::Display for Said {
     }
 }
 
+/// Whose login it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cli {
+    Claude,
+    Codex,
+}
+
+impl Cli {
+    /// The provider's word, which is the id of the login as well.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+        }
+    }
+
+    /// The credential file, below the home.
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Claude => ".claude/.credentials.json",
+            Self::Codex => ".codex/auth.json",
+        }
+    }
+}
+
 /// One host.
 pub struct Host {
     dir: tempfile::TempDir,
+    cli: Cli,
     /// `$HOME`.
     pub home: PathBuf,
     /// The program under test.
@@ -54,16 +81,34 @@ impl Host {
 
     /// A login whose access token ends in so many seconds.
     pub fn expiring(seconds: i64) -> Self {
+        Self::with(Cli::Claude, seconds)
+    }
+
+    /// A login of that CLI whose access token ends in so many seconds.
+    pub fn with(cli: Cli, seconds: i64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
-        std::fs::create_dir_all(home.join(".claude")).unwrap();
+        std::fs::create_dir_all(home.join(cli.file()).parent().unwrap()).unwrap();
         std::fs::create_dir_all(dir.path().join("runtime")).unwrap();
         let provider = Provider::start(dir.path());
-        let pair = provider.seed(FAMILY);
+        let (pair, text) = match cli {
+            Cli::Claude => {
+                let pair = Pair::invent(FAMILY);
+                let text = document(&pair, in_seconds(seconds));
+                (pair, text)
+            }
+            Cli::Codex => {
+                let pair = Pair::codex(FAMILY, seconds);
+                let text = codex::document(&pair);
+                provider.set(|s| s.expires_in = 864_000);
+                (pair, text)
+            }
+        };
+        provider.adopt(FAMILY, pair.clone());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_tokensink"));
-        let host = Self { dir, home, program, provider, pair };
+        let host = Self { dir, cli, home, program, provider, pair };
         host.configure(&host.token_url(), "");
-        host.write(&document(&host.pair, in_seconds(seconds)));
+        host.write(&text);
         host
     }
 
@@ -77,20 +122,22 @@ impl Host {
         let file = self.home.join(".config/tokensink/tokensink.toml");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         let text = format!(
-            "[daemon]\npoll = \"5s\"\n[[login]]\nid = \"claude\"\nprovider = \"claude\"\npath = \"~/.claude/.credentials.json\"\n\
-             [login.refresh]\nmode = \"direct\"\ntoken_url = \"{token_url}\"\n{more}\n"
+            "[daemon]\npoll = \"5s\"\n[[login]]\nid = \"{0}\"\nprovider = \"{0}\"\npath = \"~/{1}\"\n\
+             [login.refresh]\nmode = \"direct\"\ntoken_url = \"{token_url}\"\n{more}\n",
+            self.cli.name(),
+            self.cli.file(),
         );
         std::fs::write(file, text).unwrap();
     }
 
     /// The credential file.
     pub fn source(&self) -> PathBuf {
-        self.home.join(".claude/.credentials.json")
+        self.home.join(self.cli.file())
     }
 
     /// Replaces the credential file as the CLI does.
     pub fn write(&self, text: &str) {
-        let temp = self.home.join(".claude/.credentials.json.tmp.0a1b2c3d");
+        let temp = self.source().with_file_name(".credentials.json.tmp.0a1b2c3d");
         std::fs::write(&temp, text).unwrap();
         std::fs::set_permissions(&temp, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::rename(temp, self.source()).unwrap();
@@ -101,7 +148,8 @@ impl Host {
         std::fs::read_to_string(self.source()).unwrap()
     }
 
-    /// The two refresh locks and the write lock.
+    /// Claude Code's two refresh locks and its write lock. Nobody makes them for Codex, whose own lock files stay and
+    /// mean nothing by themselves.
     pub fn locks(&self) -> [PathBuf; 3] {
         let dir = self.home.join(".claude");
         [dir.join(".oauth_refresh.lock"), self.home.join(".claude.lock"), dir.join(".storage-write.lock")]
@@ -116,7 +164,7 @@ impl Host {
     pub fn memory(&self) -> Value {
         let text = std::fs::read(self.state_dir().join("state.json")).unwrap_or_default();
         let value: Value = serde_json::from_slice(&text).unwrap_or_default();
-        value["logins"]["claude"]["refresh"].clone()
+        value["logins"][self.cli.name()]["refresh"].clone()
     }
 
     /// Seconds between the last attempt and the earliest next one.
@@ -127,7 +175,7 @@ impl Host {
 
     /// The text of the intent record.
     pub fn intent(&self) -> Option<String> {
-        std::fs::read_to_string(self.state_dir().join("intents/claude.json")).ok()
+        std::fs::read_to_string(self.state_dir().join(format!("intents/{}.json", self.cli.name()))).ok()
     }
 
     /// Requests that reached the token endpoint.
@@ -156,7 +204,7 @@ impl Host {
                 .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
                 .any(|text| text.contains(&live))
         };
-        if self.read().contains(&live) {
+        if std::fs::read_to_string(self.source()).is_ok_and(|text| text.contains(&live)) {
             "source"
         } else if holds(self.state_dir().join("intents")) {
             "intent"
@@ -353,7 +401,7 @@ pub fn age(path: &Path, seconds: i64) {
 
 /// Waits until something holds.
 #[track_caller]
-pub fn until(what: &str, seconds: u64, holds: impl Fn() -> bool) {
+pub fn until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(seconds);
     while !holds() {
         assert!(Instant::now() < end, "not within {seconds} s: {what}");

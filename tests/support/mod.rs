@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod claude;
+pub mod codex;
 pub mod host;
 pub mod npm;
 pub mod nspawn;

@@ -1,7 +1,7 @@
 //! The real CLIs, installed once from npm into the test cache; install scripts are not run.
 //!
 //! Seen: `@anthropic-ai/claude-code` 2.1.329 brings a native program as an optional package; up to 2.1.112 it is
-//! JavaScript and gets a Node of its own. Registry and proxy are npm's own business.
+//! JavaScript and gets a Node of its own. `@openai/codex` 0.169.0 is a native program in an optional package. Registry and proxy are npm's own business.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,19 @@ pub fn claude_code(version: &str) -> PathBuf {
         let _ = std::fs::remove_dir_all(prefix.join("node_modules/.cache"));
     });
     prefix.join("claude")
+}
+
+/// The program `codex` of that version: its package's native binary.
+pub fn codex(version: &str) -> PathBuf {
+    let prefix = cache::once(&format!("codex-{version}"), |prefix| {
+        install(prefix, &format!("@openai/codex@{version}"));
+        let vendor = prefix.join("node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl");
+        assert!(vendor.join("bin/codex").exists(), "the package holds a native binary");
+        std::fs::rename(vendor.join("bin"), prefix.join("bin")).expect("the cache is writable");
+        // Voice, a shell tool: most of the size, and none of it is about logins.
+        std::fs::remove_dir_all(prefix.join("node_modules")).expect("it is ours");
+    });
+    prefix.join("bin/codex")
 }
 
 /// A directory with Node 24 as `bin/node`.

@@ -1,8 +1,10 @@
-//! The answers of the endpoints: Claude's, as the CLI 2.1.329 uses them, and a bare OAuth token endpoint.
+//! The answers of the endpoints: Claude's, as the CLI 2.1.329 uses them, a bare OAuth token endpoint, and the way to
+//! OpenAI's.
 
 use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Pair, Request, Verdict};
+use super::openai;
 use super::switches::{ApiAuth, Switches};
 use super::wire::Answer;
 
@@ -18,9 +20,13 @@ pub fn token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Ve
         }
         _ => {
             let refresh = request.field("refresh_token").unwrap_or_default();
-            ledger.trade(&refresh, switches.rotate, switches.reuse_revokes)
+            ledger.trade(&refresh, switches.rotate, switches.reuse_revokes, switches.expires_in)
         }
     };
+    if openai::is_refresh_token(&request.field("refresh_token").unwrap_or_default()) {
+        let answer = openai::token(&verdict, switches);
+        return (verdict, answer);
+    }
     let Some(pair) = verdict.granted() else {
         let body =
             json!({"error": "invalid_grant", "error_description": "Refresh token not found or invalid"});
@@ -54,6 +60,9 @@ pub fn other(ledger: &mut Ledger, request: &Request, switches: &Switches) -> Ans
     if path.ends_with("/oauth/token/revoke") {
         ledger.revoke(&request.field("token").unwrap_or_default());
         return Answer::json(200, &json!({}));
+    }
+    if let Some(answer) = openai::other(ledger, request, path, switches) {
+        return answer;
     }
     let api = matches!(
         path,

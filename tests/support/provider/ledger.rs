@@ -4,12 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::openai::is_refresh_token;
+
 /// An access token and the refresh token beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
-    /// `sk-ant-oat01-…`
+    /// `sk-ant-oat01-…`, or a JWT.
     pub access: String,
-    /// `sk-ant-ort01-…`
+    /// `sk-ant-ort01-…`, or `rt_…`.
     pub refresh: String,
 }
 
@@ -203,11 +205,15 @@ impl Ledger {
         }
     }
 
-    /// Trades a refresh token in.
-    pub fn trade(&mut self, refresh: &str, rotate: bool, reuse_revokes: bool) -> Verdict {
+    /// Trades a refresh token in, for an access token of that lifetime in seconds where it shows one.
+    pub fn trade(&mut self, refresh: &str, rotate: bool, reuse_revokes: bool, lifetime: u64) -> Verdict {
         for family in &mut self.families {
             if family.live.refresh == refresh && !family.revoked {
-                let mut pair = Pair::invent(&family.name);
+                let mut pair = if is_refresh_token(refresh) {
+                    Pair::codex(&family.name, i64::try_from(lifetime).expect("sane"))
+                } else {
+                    Pair::invent(&family.name)
+                };
                 let name = family.name.clone();
                 if !rotate {
                     pair.refresh.clone_from(&family.live.refresh);

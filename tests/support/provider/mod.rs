@@ -6,6 +6,7 @@
 pub mod control;
 mod endpoints;
 mod ledger;
+mod openai;
 mod switches;
 mod wire;
 
@@ -19,6 +20,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub use endpoints::ACCOUNT;
 pub use ledger::{Ledger, Pair, Request, Verdict};
+pub use openai::{OPENAI_ACCOUNT, jwt_until};
 pub use switches::{ApiAuth, Fault, Switches};
 use wire::{Answer, Authority, Incoming, Stream};
 
