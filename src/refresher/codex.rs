@@ -15,6 +15,8 @@ use crate::sys::random;
 
 /// The token endpoint.
 pub const TOKEN_URL: &str = "https://auth.openai.com/oauth/token";
+/// Whose endpoint that is, as logins name it.
+const ISSUER: &str = "https://auth.openai.com";
 /// The public client of Codex.
 const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 /// Why the token is renewed, in the words of the endpoint: by a timer, long before the end.
@@ -78,16 +80,26 @@ fn inner_path(source: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// The request of an ordinary refresh, to where the login came from and by the client it was made
-/// with, as far as `document` says so; `url` unless `is_configured`.
-#[must_use]
-pub fn request(url: &str, is_configured: bool, document: &Document, refresh: &Secret) -> Request {
+/// The request of an ordinary refresh, by the client that the login was made with as far as
+/// `document` says so.
+///
+/// # Errors
+/// The login came from another issuer than OpenAI and `is_configured` does not hold for `url`: Codex
+/// would follow the file, but a token leaves this host for an endpoint that is known, or that its
+/// owner named.
+pub fn request(
+    url: &str,
+    is_configured: bool,
+    document: &Document,
+    refresh: &Secret,
+) -> Result<Request, String> {
     let origin = format::codex::provenance(document.expose());
-    // A token is sent to a host that only the file names over TLS or not at all.
-    let issuer = origin.issuer.filter(|issuer| !is_configured && issuer.starts_with("https://"));
-    let own = issuer.map(|issuer| format!("{}/oauth/token", issuer.trim_end_matches('/')));
-    Request {
-        url: own.unwrap_or_else(|| url.to_owned()),
+    let is_foreign = |issuer: &String| issuer.trim_end_matches('/') != ISSUER;
+    if !is_configured && origin.issuer.as_ref().is_some_and(is_foreign) {
+        return Err("the login came from another issuer; name its token endpoint as token_url".to_owned());
+    }
+    Ok(Request {
+        url: url.to_owned(),
         encoding: Encoding::Json,
         fields: vec![
             ("client_id", Secret::new(origin.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()))),
@@ -95,32 +107,33 @@ pub fn request(url: &str, is_configured: bool, document: &Document, refresh: &Se
             ("refresh_reason", Secret::new(REASON.to_owned())),
             ("refresh_token", refresh.clone()),
         ],
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sent(issuer: &str, is_configured: bool) -> (String, String) {
+    fn sent(issuer: &str, is_configured: bool) -> Result<String, String> {
         let text = format!(
             "{{\"tokens\":{{\"oauth_provenance\":{{\"issuer\":{issuer},\"client_id\":\"app_other\"}}}}}}"
         );
         let document = Document::new(text.into_bytes());
-        let request = request(TOKEN_URL, is_configured, &document, &Secret::new("rt_a".into()));
+        let request = request(TOKEN_URL, is_configured, &document, &Secret::new("rt_a".into()))?;
         let client = request.fields.iter().find(|(name, _)| *name == "client_id").unwrap();
-        (request.url, client.1.expose().to_owned())
+        Ok(client.1.expose().to_owned())
     }
 
     #[test]
-    fn a_login_is_refreshed_where_it_came_from() {
-        let other = |url: &str| (url.to_owned(), "app_other".to_owned());
-        assert_eq!(sent("\"https://login.example/\"", false), other("https://login.example/oauth/token"));
-        assert_eq!(sent("\"https://login.example\"", true), other(TOKEN_URL), "the configuration wins");
-        for issuer in ["\"http://login.example\"", "\"file:///x\"", "\"\"", "null", "5"] {
-            assert_eq!(sent(issuer, false), other(TOKEN_URL), "{issuer}");
+    fn a_login_of_another_issuer_goes_only_where_its_owner_says() {
+        for issuer in ["\"https://auth.openai.com\"", "\"https://auth.openai.com/\"", "\"\"", "null", "5"] {
+            assert_eq!(sent(issuer, false).as_deref(), Ok("app_other"), "{issuer}");
+        }
+        for issuer in ["\"https://login.example\"", "\"http://auth.openai.com\"", "\"file:///x\""] {
+            assert!(sent(issuer, false).is_err(), "{issuer}");
+            assert_eq!(sent(issuer, true).as_deref(), Ok("app_other"), "the configuration wins");
         }
         let plain = request(TOKEN_URL, false, &Document::new(b"{}".to_vec()), &Secret::new("rt_a".into()));
-        assert_eq!(plain.fields.first().unwrap().1.expose(), CLIENT_ID);
+        assert_eq!(plain.unwrap().fields.first().unwrap().1.expose(), CLIENT_ID);
     }
 }

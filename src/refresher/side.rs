@@ -130,7 +130,7 @@ impl Side {
     ) -> Result<Request, String> {
         match self {
             Self::Claude => Ok(claude::request(url, document, credential, refresh)),
-            Self::Codex { is_configured } => Ok(codex::request(url, *is_configured, document, refresh)),
+            Self::Codex { is_configured } => codex::request(url, *is_configured, document, refresh),
             Self::Generic(client) => generic::request(url, client, refresh),
         }
     }
