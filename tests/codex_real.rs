@@ -280,6 +280,26 @@ fn the_app_server_refreshes_early_when_we_ask_it_to() {
 }
 
 #[test]
+fn a_file_that_codex_could_not_replace_is_not_refreshed_by_it() {
+    let spoilers: [fn(&Bench); 2] = [
+        |bench| std::fs::hard_link(bench.file(), bench.home.join("twin")).unwrap(),
+        |bench| std::fs::set_permissions(bench.file(), std::fs::Permissions::from_mode(0o400)).unwrap(),
+    ];
+    for spoil in spoilers {
+        let mut bench = Bench::new(3600);
+        spoil(&bench);
+        assert_eq!(bench.tokensink("cli", &["--force"]), "not-sent");
+        assert_eq!(bench.provider.ledger().token_requests().count(), 0);
+        // It would have spent the token, and kept nothing.
+        AppServer::start(&bench).ask(2, "account/read", &json!({"refreshToken": true}));
+        let ledger = bench.provider.ledger();
+        println!("{:?}, {} refused", reasons(&ledger), ledger.refused());
+        assert_eq!((ledger.grants(), bench.held()), (1, bench.pair.refresh.clone()));
+        assert_ne!(bench.held(), ledger.live("a").refresh, "the login is lost");
+    }
+}
+
+#[test]
 fn an_app_server_that_loses_its_input_in_mid_request_still_saves() {
     let mut bench = Bench::new(3600);
     bench.provider.set(json!({"delay_ms": 1500}));

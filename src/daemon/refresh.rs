@@ -17,6 +17,7 @@ use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::{Source, World};
 use crate::providers;
+use crate::refresher::codex;
 use crate::refresher::direct::{self, Refresh};
 use crate::refresher::official::{self, Official};
 use crate::refresher::side::Side;
@@ -231,6 +232,9 @@ impl Run<'_> {
             let detail = "somebody else had refreshed it".to_owned();
             return self.outcome(Some(&before), Ended::Adopted, detail);
         }
+        if let Err(why) = self.cli_can_save() {
+            return self.outcome(Some(&before), Ended::NotSent, why);
+        }
         let official = Official {
             provider: self.login.provider,
             command: self.login.refresh.command.clone(),
@@ -256,6 +260,16 @@ impl Run<'_> {
                 let detail = "the CLI ran and the login is gone".to_owned();
                 Outcome { is_spent: true, ..self.outcome(Some(&before), Ended::Rejected, detail) }
             }
+        }
+    }
+
+    /// Whether the CLI would keep what it is sent for. Claude Code sees to that itself.
+    fn cli_can_save(&self) -> Result<(), String> {
+        match (self.login.provider, self.world.source(&self.login.id)) {
+            (Provider::Codex, Some(source)) if self.login.refresh.container.is_none() => {
+                codex::can_save(&source.path).map_err(|why| why.0)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -4,9 +4,11 @@
 //! spending the token too is that we are far earlier than it (it renews 300 s before the end).
 //! Holding the outer lock across our request delays its commits, and keeps every other tokensink out.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::proof::{self, NotStorable};
 use crate::base::secret::{Document, Secret};
 use crate::format;
 use crate::oauth::endpoint::{Encoding, Request};
@@ -70,6 +72,20 @@ pub async fn inner_lock(source: &Path) -> Result<Flock, LockError> {
 pub fn inner_lock_blocked(source: &Path) -> Option<&'static str> {
     let there = std::fs::metadata(inner_path(source)).ok()?;
     (!there.is_file()).then_some("what is in the place of the lock auth.json.lock is no file")
+}
+
+/// Checks that Codex can save what it is asked to fetch: with a file that is read-only, has a second
+/// name or is a mount, it spends the token all the same, again and again, and saves nothing (0.169.0).
+///
+/// # Errors
+/// The reason in words.
+pub fn can_save(source: &Path) -> Result<(), NotStorable> {
+    proof::storable(source, true)?;
+    let mode = std::fs::metadata(source).map_or(0, |file| file.mode());
+    if mode & 0o200 == 0 {
+        return Err(NotStorable(format!("{}: is read-only; Codex would save nothing", source.display())));
+    }
+    Ok(())
 }
 
 /// Beside the real file, where the outer one is beside the name.

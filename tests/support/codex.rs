@@ -54,7 +54,7 @@ pub fn configure(codex_home: &Path, url: &str) {
         "model = \"stand-in\"\nmodel_provider = \"stand-in\"\nchatgpt_base_url = \"{url}/backend-api\"\n\
          openai_base_url = \"{url}/v1\"\ncheck_for_update_on_startup = false\n[analytics]\nenabled = false\n\
          [model_providers.stand-in]\nname = \"stand-in\"\nbase_url = \"{url}/v1\"\nwire_api = \"responses\"\n\
-         requires_openai_auth = true\nsupports_websockets = false\n"
+         requires_openai_auth = true\nsupports_websockets = false\nrequest_max_retries = 2\nstream_max_retries = 3\n"
     );
     std::fs::create_dir_all(codex_home).expect("the home is ours");
     std::fs::write(codex_home.join("config.toml"), text).expect("the home is ours");
