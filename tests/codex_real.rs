@@ -314,6 +314,34 @@ fn an_app_server_that_loses_its_input_in_mid_request_still_saves() {
 }
 
 #[test]
+fn a_rotation_by_either_cli_reaches_a_sink() {
+    for version in [VERSION, OLD_VERSION] {
+        let mut bench = Bench::new(280);
+        let configuration = "[[login]]\nid = \"codex\"\nprovider = \"codex\"\n[login.refresh]\nmode = \"off\"\n\
+                             [[sink]]\nid = \"env\"\nlogin = \"codex\"\nkind = \"env-file\"\npath = \"~/env\"\nkey = \"TOKEN\"\n";
+        let (config, runtime) = (bench.home.join(".config/tokensink"), bench.home.join("runtime"));
+        std::fs::create_dir_all(&config).unwrap();
+        std::fs::create_dir_all(&runtime).unwrap();
+        std::fs::write(config.join("tokensink.toml"), configuration).unwrap();
+        let held = |bench: &Bench| std::fs::read_to_string(bench.home.join("env")).unwrap_or_default();
+        let mut daemon = bench.inside(Path::new(env!("CARGO_BIN_EXE_tokensink")));
+        daemon.arg("daemon").env("XDG_RUNTIME_DIR", &runtime).stdin(Stdio::null()).stderr(Stdio::null());
+        let mut daemon = daemon.spawn().unwrap();
+        until("the first pass", 20, || held(&bench).contains(&bench.pair.access));
+        assert_eq!(bench.run(version, &EXEC).ok(), "ok");
+        let live = bench.provider.ledger().live("a").access.clone();
+        until("the sink follows", 10, || held(&bench).contains(&live));
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap()),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        daemon.wait().unwrap();
+        assert_eq!(bench.provider.ledger().token_requests().count(), 1, "{version}: the CLI's own");
+    }
+}
+
+#[test]
 fn a_logout_revokes_and_deletes() {
     let mut bench = Bench::new(3600);
     let status = bench.run(VERSION, &["login", "status"]);
