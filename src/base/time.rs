@@ -55,6 +55,18 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+
+    /// How far `self` is from `other`, in milliseconds; negative when it is earlier. Saturating.
+    #[must_use]
+    pub const fn millis_from(self, other: Self) -> i64 {
+        self.0.saturating_sub(other.0)
+    }
+
+    /// This time moved by so many milliseconds, saturating.
+    #[must_use]
+    pub const fn moved(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
 }
 
 impl From<SystemTime> for Timestamp {
@@ -78,6 +90,17 @@ impl fmt::Display for Timestamp {
             _ => write!(f, "{} ms", self.0),
         }
     }
+}
+
+/// One look at the wall clock and the boot clock together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The kernel's id of this boot; blank when it cannot be read.
+    pub boot: String,
+    /// Time since boot, suspend included.
+    pub boottime: Duration,
+    /// The wall clock.
+    pub wall: Timestamp,
 }
 
 fn millis(duration: Duration) -> i64 {

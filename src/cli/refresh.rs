@@ -9,13 +9,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::{RefreshArguments, Via};
 use super::exit::Exit;
 use super::{load, output};
+use crate::base::credential::Credential;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::time::Timestamp;
 use crate::config::settings::LoginSettings;
-use crate::core::memory::LoginMemory;
-use crate::core::refresh::{Due, Ended, Outcome, RefreshMemory};
+use crate::core::refresh::{Ended, Outcome, RefreshMemory};
+use crate::core::schedule::{NoWay, Step, Way};
 use crate::daemon::pass::PassError;
-use crate::daemon::refresh::{self, NoWay, Run, Way};
+use crate::daemon::refresh::{self, Run};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::sys::paths::Surroundings;
@@ -108,11 +109,11 @@ pub fn run(arguments: &RefreshArguments, surroundings: Surroundings, only: Optio
     if results.iter().all(|(_, done)| done.is_success()) { Exit::Done } else { Exit::Failed }
 }
 
-fn waits(known: Option<&LoginMemory>, until: Timestamp) -> String {
-    let memory = known.map(|k| &k.refresh);
-    match memory.filter(|m| m.not_before.is_some_and(|at| at > clock::now())) {
-        Some(memory) => format!("waiting until {until} after: {}", memory.detail),
-        None => format!("the requests of a day are used up until {until}"),
+fn waits(memory: &RefreshMemory, until: Timestamp, now: Timestamp) -> String {
+    if memory.not_before.is_some_and(|at| at > now) {
+        format!("waiting until {until} after: {}", memory.detail)
+    } else {
+        format!("the requests of a day are used up until {until}")
     }
 }
 
@@ -160,28 +161,59 @@ async fn one(
         }
     };
     let seen = world.observe();
-    let Some(credential) = refresh::credential(&seen.observed, &login.id) else {
+    let credential = refresh::credential(&seen.observed, &login.id);
+    let only_resolves = refresh::is_unfinished(state, &login.id) && !arguments.force;
+    if !only_resolves && credential.is_none() {
         return Done::Failed("the source holds no usable login".into());
-    };
-    let is_unfinished = refresh::is_unfinished(state, &login.id);
-    match refresh::due(login, credential, known, way, key, clock::now()) {
-        _ if arguments.force || is_unfinished => {}
-        Due::Now => {}
-        Due::At(at) => {
-            let fresh = known.map(|k| LoginMemory { refresh: RefreshMemory::default(), ..k.clone() });
-            return match refresh::due(login, credential, fresh.as_ref(), way, key, clock::now()) {
-                Due::Now => Done::Waits(waits(known, at)),
-                _ => Done::NotDue("not due yet"),
-            };
-        }
-        Due::Never(why) => return Done::NoWay(why),
     }
-    let only_resolves = is_unfinished && !arguments.force;
-    let generation = key.generation(credential);
+    if !only_resolves && !arguments.force {
+        match judged(state, login, credential, way, key).await {
+            Ok(None) => {}
+            Ok(Some(done)) => return done,
+            Err(error) => return Done::Failed(error.to_string()),
+        }
+    }
+    let generation = credential.map(|credential| key.generation(credential));
     let run = Run { world, state, key, login, way, generation, is_forced: arguments.force, only_resolves };
     match run.run().await {
         Ok(outcome) => Done::Ended(outcome),
         Err(PassError::Busy) => Done::NotDue("another process refreshes it now"),
         Err(error) => Done::Failed(error.to_string()),
     }
+}
+
+/// Decides as the daemon would; `None` means that it is due.
+async fn judged(
+    state: &StateDir,
+    login: &LoginSettings,
+    credential: Option<&Credential>,
+    way: Way,
+    key: &FingerprintKey,
+) -> Result<Option<Done>, PassError> {
+    let mut memory = state.load()?;
+    let mut clock = memory.clock.judge(&clock::reading());
+    let mut step = refresh::step(state, login, credential, &memory, Ok(way), key, &clock);
+    if step == Step::AskTime {
+        refresh::ask_time(state, login).await?;
+        memory = state.load()?;
+        clock = memory.clock.judge(&clock::reading());
+        step = refresh::step(state, login, credential, &memory, Ok(way), key, &clock);
+    }
+    Ok(match step {
+        Step::Refresh | Step::Resolve => None,
+        Step::AskTime => {
+            Some(Done::NotDue("no server says what time it is, and by the time since boot it is not due"))
+        }
+        Step::Rest(why) => Some(Done::NoWay(why)),
+        Step::Wait(until) => {
+            // What would be decided without what happened before?
+            let before = memory.logins.get_mut(&login.id).map(|known| std::mem::take(&mut known.refresh));
+            let is_due =
+                refresh::step(state, login, credential, &memory, Ok(way), key, &clock) == Step::Refresh;
+            Some(match before.filter(|_| is_due) {
+                Some(before) => Done::Waits(waits(&before, until, clock.now)),
+                None => Done::NotDue("not due yet"),
+            })
+        }
+    })
 }

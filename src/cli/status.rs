@@ -13,12 +13,13 @@ use crate::base::code::{Code, Severity};
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::LoginId;
 use crate::base::time::{Timestamp, short_duration};
+use crate::core::clock::Judgement;
 use crate::core::health;
 use crate::core::memory::Memory;
 use crate::core::model::Observed;
 use crate::core::plan;
-use crate::core::refresh::Due;
 use crate::core::report::{Facts, LoginReport, Report};
+use crate::core::schedule::Step;
 use crate::daemon::refresh;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
@@ -78,7 +79,8 @@ fn report(arguments: &StatusArguments, world: &World, state: &StateDir) -> Repor
     // Without a key nothing is remembered by fingerprint either: any key compares as well.
     let compare = key.clone().unwrap_or_else(|| FingerprintKey::new([0; FingerprintKey::LEN]));
     let plan = plan::plan(&world.desired, &seen.observed, &memory, &compare, now);
-    let mut findings = health::findings(&world.desired, &seen.observed, &memory, &plan, now);
+    let clock = memory.clock.judge(&clock::reading());
+    let mut findings = health::findings(&world.desired, &seen.observed, &memory, &plan, &clock);
     // What the daemon alone can know: directories it cannot watch.
     findings.extend(
         memory.findings.iter().filter(|o| o.finding.code == Code::WatchLost).map(|open| open.finding.clone()),
@@ -90,7 +92,7 @@ fn report(arguments: &StatusArguments, world: &World, state: &StateDir) -> Repor
         memory: &memory,
         findings: &findings,
         key: key.as_ref(),
-        next_refresh: next_refreshes(world, &seen.observed, &memory, &compare, now),
+        next_refresh: next_refreshes(world, state, &seen.observed, &memory, &compare, &clock),
         daemon: load::daemon(state),
         now,
     };
@@ -98,22 +100,23 @@ fn report(arguments: &StatusArguments, world: &World, state: &StateDir) -> Repor
     Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
 }
 
-/// When the daemon would refresh each login.
+/// When the daemon would refresh each login, as the wall clock will show it.
 fn next_refreshes(
     world: &World,
+    state: &StateDir,
     observed: &Observed,
     memory: &Memory,
     key: &FingerprintKey,
-    now: Timestamp,
+    clock: &Judgement,
 ) -> BTreeMap<LoginId, Timestamp> {
     let next = world.settings.logins.iter().filter_map(|login| {
         let known = memory.logins.get(&login.id);
-        let way = refresh::way(login, known, refresh::cli_of(world, login).as_ref(), None).ok()?;
-        let credential = refresh::credential(observed, &login.id)?;
-        match refresh::due(login, credential, known, way, key, now) {
-            Due::Now => Some((login.id.clone(), now)),
-            Due::At(at) => Some((login.id.clone(), at)),
-            Due::Never(_) => None,
+        let way = refresh::way(login, known, refresh::cli_of(world, login).as_ref(), None);
+        let credential = refresh::credential(observed, &login.id);
+        match refresh::step(state, login, credential, memory, way, key, clock) {
+            Step::Refresh | Step::Resolve | Step::AskTime => Some((login.id.clone(), clock.wall)),
+            Step::Wait(at) => Some((login.id.clone(), at.moved(clock.ahead()))),
+            Step::Rest(_) => None,
         }
     });
     next.collect()

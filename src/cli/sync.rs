@@ -64,7 +64,13 @@ fn dry_run(world: &World, state: &StateDir, is_json: bool) -> Exit {
     let seen = world.observe();
     let now = clock::now();
     let plan = plan::plan(&world.desired, &seen.observed, &memory, &key, now);
-    let findings = health::findings(&world.desired, &seen.observed, &memory, &plan, now);
+    let findings = health::findings(
+        &world.desired,
+        &seen.observed,
+        &memory,
+        &plan,
+        &memory.clock.judge(&clock::reading()),
+    );
     if is_json {
         output::print_json(&json!({
             "format_version": 1,
@@ -326,7 +332,7 @@ async fn accept(login: &str, world: &World, state: &StateDir, key: &FingerprintK
     };
     let _lock = pass::hold_pass(state, DEADLINE).await.map_err(|e| e.to_string())?;
     let mut memory = state.load().map_err(|e| e.to_string())?;
-    let record = GenerationRecord::of(credential, key, clock::now());
+    let record = GenerationRecord::of(credential, key, &memory.clock.judge(&clock::reading()));
     let entry = memory.logins.entry(id).or_default();
     entry.account.clone_from(&credential.account);
     entry.remember(record, credential.account.as_ref());

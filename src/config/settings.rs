@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
+pub use crate::core::schedule::Mode as RefreshMode;
 use crate::format::mapped::Fields;
 
 /// The whole configuration of one daemon.
@@ -41,32 +42,6 @@ pub struct LoginSettings {
     pub fields: Option<Fields>,
     /// `[login.refresh]`.
     pub refresh: RefreshSettings,
-}
-
-/// Who refreshes a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefreshMode {
-    /// The official CLI where one is found, direct only where none ever was.
-    Auto,
-    /// The official CLI.
-    Cli,
-    /// Our own request to the token endpoint.
-    Direct,
-    /// Nobody here.
-    Off,
-}
-
-impl RefreshMode {
-    /// The word of the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cli => "cli",
-            Self::Direct => "direct",
-            Self::Off => "off",
-        }
-    }
 }
 
 /// How the Claude CLI is driven.

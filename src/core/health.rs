@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::clock::Judgement;
 use super::memory::{LoginMemory, Memory, TargetMemory};
 use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, Render, TargetState};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
@@ -27,9 +28,16 @@ pub fn findings(
     observed: &Observed,
     memory: &Memory,
     plan: &Plan,
-    now: Timestamp,
+    clock: &Judgement,
 ) -> Vec<Finding> {
+    let now = clock.now;
     let mut found = Vec::new();
+    if let Some(evidence) = clock.evidence() {
+        let summary = format!("{evidence}; nothing is refreshed on the word of that clock alone");
+        found.push(
+            Finding::new(Code::ClockSuspect, Severity::Warning, "clock", summary).with_next("timedatectl"),
+        );
+    }
     if desired.logins.is_empty() {
         found.push(Finding::new(Code::Missing, Severity::Warning, "logins", "no login is configured"));
     }

@@ -10,7 +10,8 @@ use crate::base::code::{Code, Finding};
 use crate::base::credential::Credential;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{GatewayId, LoginId};
-use crate::base::time::Timestamp;
+use crate::base::time::{ClockReading, Timestamp};
+use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
 use crate::core::refresh::{RefreshMemory, Stop};
 
 /// How many generations of a login are remembered: three weeks at one rotation in eight hours.
@@ -32,6 +33,8 @@ pub struct Memory {
     pub gateways: BTreeMap<GatewayId, GatewayMemory>,
     /// Findings that are open.
     pub findings: Vec<OpenFinding>,
+    /// Which time is believed.
+    pub clock: ClockMemory,
 }
 
 /// What is remembered of a login.
@@ -44,6 +47,8 @@ pub struct LoginMemory {
     pub lineage: Vec<GenerationRecord>,
     /// The refreshes made from here.
     pub refresh: RefreshMemory,
+    /// The generation that a refresh of ours made last.
+    pub made: Option<Fingerprint>,
     /// The official CLI, once it was found: if it is gone later, that is a finding and no reason to
     /// refresh in another way.
     pub cli: Option<String>,
@@ -64,25 +69,35 @@ pub struct GenerationRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was first seen.
     pub seen_at: Timestamp,
+    /// How far the wall clock was ahead of the believed time then, in milliseconds: whoever wrote
+    /// the expiry did so by the wall clock.
+    #[serde(default)]
+    pub clock_ahead: i64,
+    /// A refresh of ours made it.
+    #[serde(default)]
+    pub is_ours: bool,
 }
 
 impl GenerationRecord {
-    /// The record of `credential`, first seen `now`.
+    /// The record of `credential`, first seen now.
     #[must_use]
-    pub fn of(credential: &Credential, key: &FingerprintKey, now: Timestamp) -> Self {
+    pub fn of(credential: &Credential, key: &FingerprintKey, clock: &Judgement) -> Self {
         Self {
             generation: key.generation(credential),
             access: key.fingerprint(&credential.access),
             refresh: credential.refresh.as_ref().map(|r| key.fingerprint(r)),
             expires_at: credential.expires_at,
-            seen_at: now,
+            seen_at: clock.now,
+            clock_ahead: clock.ahead(),
+            is_ours: false,
         }
     }
 }
 
 impl LoginMemory {
     /// Notes a generation as the newest one.
-    pub fn remember(&mut self, record: GenerationRecord, account: Option<&String>) {
+    pub fn remember(&mut self, mut record: GenerationRecord, account: Option<&String>) {
+        record.is_ours = self.made.as_ref() == Some(&record.generation);
         self.lineage.retain(|r| r.generation != record.generation);
         self.lineage.push(record);
         let surplus = self.lineage.len().saturating_sub(LINEAGE_LIMIT);
@@ -90,6 +105,20 @@ impl LoginMemory {
         if let Some(account) = account {
             self.account = Some(account.clone());
         }
+    }
+
+    /// Notes the generation that a refresh of ours made, whether it was seen already or not.
+    pub fn note_made(&mut self, generation: Fingerprint) {
+        for record in self.lineage.iter_mut().filter(|r| r.generation == generation) {
+            record.is_ours = true;
+        }
+        self.made = Some(generation);
+    }
+
+    /// What is remembered of a generation.
+    #[must_use]
+    pub fn record_of(&self, generation: &Fingerprint) -> Option<&GenerationRecord> {
+        self.lineage.iter().find(|r| &r.generation == generation)
     }
 
     /// The terminal state of the refresh token that is at the source now.
@@ -283,6 +312,25 @@ impl Memory {
             }
         }
         changes
+    }
+
+    /// Takes a server's word for the time: the wall clock is so many milliseconds ahead of it. What
+    /// was dated by a clock that turns out to have been wrong is dated anew.
+    pub fn confirm_clock(&mut self, reading: &ClockReading, ahead: i64) {
+        let since = self.clock.anchored_at();
+        let moved = self.clock.confirm(reading, ahead);
+        let went_back = Duration::from_millis(moved.min(0).unsigned_abs()) > JUMP;
+        for login in self.logins.values_mut() {
+            if went_back {
+                login.refresh.move_times(moved);
+            }
+            for record in login.lineage.iter_mut().filter(|r| Some(r.seen_at) >= since) {
+                record.clock_ahead = clock::offset_after(record.clock_ahead, moved);
+                if went_back {
+                    record.seen_at = record.seen_at.moved(moved);
+                }
+            }
+        }
     }
 
     /// Since when a finding is open; `now` for one that is not.

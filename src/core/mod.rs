@@ -3,12 +3,14 @@
 
 pub mod apply;
 pub mod choose;
+pub mod clock;
 pub mod health;
 pub mod memory;
 pub mod model;
 pub mod plan;
 pub mod refresh;
 pub mod report;
+pub mod schedule;
 pub mod token_answer;
 pub mod verdict;
 pub mod windows;

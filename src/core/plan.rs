@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::choose::{self, SinkStanding, SourceStanding};
+use super::clock::Judgement;
 use super::memory::{GenerationRecord, LoginMemory, Memory, TargetMemory};
 use super::model::{
     Apply, ApplyRule, Delivery, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedTarget,
@@ -382,10 +383,16 @@ impl Step<'_> {
 }
 
 /// Notes in `memory` what a pass saw: new generations, and which targets hold the current one.
-pub fn remember(memory: &mut Memory, observed: &Observed, plan: &Plan, key: &FingerprintKey, now: Timestamp) {
+pub fn remember(
+    memory: &mut Memory,
+    observed: &Observed,
+    plan: &Plan,
+    key: &FingerprintKey,
+    clock: &Judgement,
+) {
     for rotation in &plan.rotations {
         if let Some(SourceReading::Ok(credential)) = observed.source(&rotation.login).map(|s| &s.reading) {
-            let record = GenerationRecord::of(credential, key, now);
+            let record = GenerationRecord::of(credential, key, clock);
             let login = memory.logins.entry(rotation.login.clone()).or_default();
             login.remember(record, credential.account.as_ref());
         }

@@ -4,7 +4,7 @@
 //! R1: no refresh token is sent twice unless it is known that the first try was not sent, or that
 //!     the server did not look at it.
 //! R2: a dead or unknown token stops everything until the generation changes, or a person forces it.
-//! R3: a clock jump alone spends nothing: the expiry must be near by the clock that is not suspect.
+//! R3: a clock jump alone spends nothing: times here are believed ones, see `core::clock`.
 
 use std::time::Duration;
 
@@ -67,10 +67,14 @@ pub struct Outcome {
     pub ended: Ended,
     /// The refresh token that was, or would have been, sent.
     pub refresh: Fingerprint,
-    /// Whether a request left this host: it counts against the budget.
+    /// Whether it counts against the budget: it was a grant, or may have been one. What traded
+    /// nothing is limited by the waits alone: a long outage must not use up the day after it.
     pub is_spent: bool,
     /// How long the other side asked us to wait.
     pub wait: Option<Duration>,
+    /// How far our wall clock was ahead of the server's when its answer came, in milliseconds;
+    /// `None` when no server told its time.
+    pub clock_ahead: Option<i64>,
     /// One sentence.
     pub detail: String,
 }
@@ -95,7 +99,7 @@ pub struct RefreshMemory {
     pub last_ended: Option<Ended>,
     /// One sentence about it.
     pub detail: String,
-    /// Requests of the last 24 hours, oldest first.
+    /// What counts against the budget of the last 24 hours, oldest first.
     pub requests: Vec<Timestamp>,
     /// A terminal state and the refresh token it is about.
     pub stopped: Option<(Stop, Fingerprint)>,
@@ -133,6 +137,12 @@ impl RefreshMemory {
         self.not_before = Some(now.after(wait));
     }
 
+    /// Moves every time by so many milliseconds: the clock that they were taken from was wrong.
+    pub fn move_times(&mut self, ms: i64) {
+        let times = self.requests.iter_mut().chain(&mut self.last_at).chain(&mut self.not_before);
+        times.for_each(|at| *at = at.moved(ms));
+    }
+
     /// The terminal state, if it is about this refresh token.
     #[must_use]
     pub fn stopped_for(&self, refresh: &Fingerprint) -> Option<&Stop> {
@@ -159,6 +169,15 @@ pub const fn busy_wait() -> Duration {
     BUSY_WAIT
 }
 
+/// In which direction due times are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// By up to a tenth of the margin earlier.
+    Earlier,
+    /// By up to an eighth of the margin later: for a CLI that does nothing before the margin.
+    Later,
+}
+
 /// The rules of one login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -166,6 +185,8 @@ pub struct Rules {
     pub margin: Duration,
     /// Where the margin is longer than half of what is left of a fresh token, half of it is used.
     pub half_life: bool,
+    /// Several logins, and several hosts, do not all come at once.
+    pub spread: Spread,
     /// Requests in 24 hours, at most.
     pub grants_per_day: u32,
 }
@@ -181,17 +202,30 @@ pub enum Due {
     Never(&'static str),
 }
 
-/// Judges a login. `seen_at` is when this generation was first seen, for the half-life rule.
+/// The generation at the source, and what its access token's end is measured with.
+#[derive(Debug, Clone, Copy)]
+pub struct Generation<'a> {
+    /// Its identity: what the spread is taken from, so that a restart does not draw anew.
+    pub id: &'a Fingerprint,
+    /// Its refresh token.
+    pub refresh: Option<&'a Fingerprint>,
+    /// When it was first seen, for the half-life rule.
+    pub seen_at: Option<Timestamp>,
+    /// How far the wall clock was ahead of the believed time when it was written: its expiry was
+    /// written by that clock. In milliseconds.
+    pub clock_ahead: i64,
+}
+
+/// Judges a login.
 #[must_use]
 pub fn due(
     credential: &Credential,
-    refresh: Option<&Fingerprint>,
-    seen_at: Option<Timestamp>,
+    generation: Generation<'_>,
     memory: &RefreshMemory,
     rules: Rules,
     now: Timestamp,
 ) -> Due {
-    let Some(refresh) = refresh else { return Due::Never("there is no refresh token") };
+    let Some(refresh) = generation.refresh else { return Due::Never("there is no refresh token") };
     match memory.stopped_for(refresh) {
         Some(Stop::Rejected) => return Due::Never("the provider refused the refresh token"),
         Some(Stop::Unknown) => return Due::Never("it is not known whether the refresh token was spent"),
@@ -201,25 +235,40 @@ pub fn due(
         return Due::Never("the login has ended");
     }
     let Some(ends) = credential.expires_at else { return Due::Never("the access token has no known end") };
+    let ends = ends.moved(generation.clock_ahead.saturating_neg());
     let mut margin = rules.margin;
     if rules.half_life
-        && let Some(seen_at) = seen_at
+        && let Some(seen_at) = generation.seen_at
     {
         margin = margin.min(ends.since(seen_at) / 2);
     }
-    let mut at = ends.before(margin);
-    if let Some(not_before) = memory.not_before {
-        at = at.max(not_before);
-    }
-    if let Some(free) = budget_free_at(memory, rules.grants_per_day, now) {
-        at = at.max(free);
+    let share = share_of(generation.id);
+    let mut at = match rules.spread {
+        Spread::Earlier => ends.before(margin + margin.mul_f64(share) / 10),
+        Spread::Later => ends.before(margin - margin.mul_f64(share) / 8),
+    };
+    if let Some(held) = held_until(memory, rules.grants_per_day, now) {
+        at = at.max(held);
     }
     if at <= now { Due::Now } else { Due::At(at) }
 }
 
+/// A number from 0 to 1 that belongs to a generation.
+fn share_of(generation: &Fingerprint) -> f64 {
+    let digits = generation.as_str().get(..8).unwrap_or_default();
+    u32::from_str_radix(digits, 16).map_or(0.0, |n| f64::from(n) / f64::from(u32::MAX))
+}
+
+/// Until when an earlier outcome or the budget holds a refresh back; `None` when nothing does.
+#[must_use]
+pub fn held_until(memory: &RefreshMemory, grants_per_day: u32, now: Timestamp) -> Option<Timestamp> {
+    let not_before = memory.not_before.filter(|at| *at > now);
+    not_before.max(budget_free_at(memory, grants_per_day, now))
+}
+
 /// When the budget allows the next request; `None` when it does now.
 #[must_use]
-pub fn budget_free_at(memory: &RefreshMemory, grants_per_day: u32, now: Timestamp) -> Option<Timestamp> {
+fn budget_free_at(memory: &RefreshMemory, grants_per_day: u32, now: Timestamp) -> Option<Timestamp> {
     let recent: Vec<Timestamp> =
         memory.requests.iter().copied().filter(|at| now.since(*at) < DAY && *at <= now).collect();
     let allowed = usize::try_from(grants_per_day).unwrap_or(usize::MAX);

@@ -15,7 +15,8 @@ use crate::base::id::{GatewayId, LoginId};
 use crate::base::time::Timestamp;
 use crate::core::memory::Memory;
 use crate::core::model::{Delivery, Observed, TargetId};
-use crate::core::refresh::{Due, Outcome};
+use crate::core::refresh::Outcome;
+use crate::core::schedule::{Step, Way};
 use crate::daemon::apply::{self, Attempt};
 use crate::daemon::journal;
 use crate::daemon::pass::{PassError, PassReport};
@@ -45,6 +46,8 @@ pub enum Completed {
     Delivered(Delivery, Result<Result<(), String>, PassError>),
     /// A refresh of a login.
     Refreshed(LoginId, Result<Outcome, PassError>),
+    /// A server was asked for the time.
+    AskedTime(Result<(), PassError>),
 }
 
 /// The ends of attempts' beginnings: each ends when its attempt is under way.
@@ -57,6 +60,7 @@ pub struct InHand {
     delivering: BTreeSet<TargetId>,
     announced: BTreeMap<GatewayId, Timestamp>,
     refreshing: BTreeSet<LoginId>,
+    is_asking_time: bool,
     /// Logins whose state could not be used: until when (monotonic) they are left alone.
     refresh_held: BTreeMap<LoginId, Duration>,
     tasks: JoinSet<Completed>,
@@ -108,14 +112,14 @@ impl InHand {
         });
     }
 
-    /// Starts every refresh that is due, and says when the next one will be.
+    /// Starts every refresh that is due, and says how long it is until the next one.
     pub fn start_refreshes(
         &mut self,
         world: &Rc<World>,
         state: &StateDir,
         key: &FingerprintKey,
         report: &PassReport,
-    ) -> Option<Timestamp> {
+    ) -> Option<Duration> {
         let mut next: Option<Timestamp> = None;
         let now = clock::monotonic();
         self.refresh_held.retain(|_, until| *until > now);
@@ -126,18 +130,13 @@ impl InHand {
             }
             let known = report.memory.logins.get(&login.id);
             let cli = refresh::cli_of(world, login);
-            let Ok(way) = refresh::way(login, known, cli.as_ref(), None) else { continue };
-            let Some(credential) = refresh::credential(&report.observed, &login.id) else { continue };
-            let generation = key.generation(credential);
-            let resolves_at = refresh::resolves_at(state, &login.id, known, report.at);
-            let due = match resolves_at {
-                Some(at) if at <= report.at => Due::Now,
-                Some(at) => Due::At(at),
-                None => refresh::due(login, credential, known, way, key, report.at),
-            };
-            match due {
-                Due::Now if self.refreshing.insert(login.id.clone()) => {
-                    let only_resolves = resolves_at.is_some();
+            let way = refresh::way(login, known, cli.as_ref(), None);
+            let credential = refresh::credential(&report.observed, &login.id);
+            let generation = credential.map(|c| key.generation(c));
+            let step = refresh::step(state, login, credential, &report.memory, way, key, &report.clock);
+            match step {
+                Step::Refresh | Step::Resolve if self.refreshing.insert(login.id.clone()) => {
+                    let only_resolves = step == Step::Resolve;
                     let (world, state, key, login) =
                         (Rc::clone(world), state.clone(), key.clone(), login.clone());
                     self.tasks.spawn_local(async move {
@@ -146,7 +145,7 @@ impl InHand {
                             state: &state,
                             key: &key,
                             login: &login,
-                            way,
+                            way: way.unwrap_or(Way::Direct),
                             generation,
                             is_forced: false,
                             only_resolves,
@@ -155,11 +154,18 @@ impl InHand {
                         Completed::Refreshed(login.id.clone(), outcome)
                     });
                 }
-                Due::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
-                Due::Now | Due::Never(_) => {}
+                Step::AskTime if !self.is_asking_time => {
+                    self.is_asking_time = true;
+                    let (state, login) = (state.clone(), login.clone());
+                    self.tasks.spawn_local(async move {
+                        Completed::AskedTime(refresh::ask_time(&state, &login).await)
+                    });
+                }
+                Step::Wait(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                Step::Refresh | Step::Resolve | Step::AskTime | Step::Rest(_) => {}
             }
         }
-        next
+        next.map(|at| at.since(report.clock.now))
     }
 
     /// The next action that ends; never, while there is none in hand.
@@ -191,6 +197,12 @@ impl InHand {
                         tracing::error!("failed to refresh login {login}: {error}");
                         self.refresh_held.insert(login, clock::monotonic().saturating_add(REFRESH_HOLD));
                     }
+                }
+            }
+            Completed::AskedTime(outcome) => {
+                self.is_asking_time = false;
+                if let Err(error) = outcome {
+                    tracing::error!("the time that a server told could not be recorded: {error}");
                 }
             }
             Completed::Delivered(delivery, outcome) => {

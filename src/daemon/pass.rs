@@ -18,6 +18,7 @@ use crate::base::code::Finding;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::LoginId;
 use crate::base::time::Timestamp;
+use crate::core::clock::Judgement;
 use crate::core::health;
 use crate::core::memory::{FindingChanges, Memory};
 use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, Write, WriteReason};
@@ -117,8 +118,10 @@ pub struct PassReport {
     pub findings: Vec<Finding>,
     /// What changed among the findings.
     pub changes: FindingChanges,
-    /// When the pass ended.
+    /// When the pass ended, by the wall clock.
     pub at: Timestamp,
+    /// What time it was then.
+    pub clock: Judgement,
 }
 
 /// Starts what is pending in the memory that it is given.
@@ -159,6 +162,7 @@ impl Passes<'_> {
         let _lock = hold_pass(self.state, PASS_LOCK_DEADLINE).await?;
         let before = self.state.load()?;
         let mut memory = before.clone();
+        memory.clock.note(&clock::reading());
         let mut done = Done::default();
         let mut seen = look();
         for _ in 0..ROUNDS {
@@ -175,7 +179,8 @@ impl Passes<'_> {
         let deliveries = std::mem::take(&mut plan.deliveries);
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
-        let findings = health::findings(&self.world.desired, &seen.observed, &memory, &plan, now);
+        let clock = memory.clock.judge(&clock::reading());
+        let findings = health::findings(&self.world.desired, &seen.observed, &memory, &plan, &clock);
         let changes = memory.replace_findings(&findings, now);
         begin(&memory, now).await;
         if memory != before {
@@ -194,6 +199,7 @@ impl Passes<'_> {
             findings,
             changes,
             at: now,
+            clock,
         })
     }
 
@@ -206,7 +212,8 @@ impl Passes<'_> {
         done: &mut Done,
         now: Timestamp,
     ) -> Result<bool, PassError> {
-        plan::remember(memory, &seen.observed, &plan, self.key, now);
+        let clock = memory.clock.judge(&clock::reading());
+        plan::remember(memory, &seen.observed, &plan, self.key, &clock);
         done.rotations.extend(plan.rotations);
         if plan.writes.is_empty() && plan.applies.is_empty() {
             return Ok(false);

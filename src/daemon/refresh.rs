@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
-use crate::base::id::{LoginId, Provider};
-use crate::base::time::Timestamp;
+use crate::base::id::LoginId;
 use crate::config::settings::{LoginSettings, RefreshMode};
+use crate::core::clock::Judgement;
 use crate::core::memory::{LoginMemory, Memory};
 use crate::core::model::Observed;
-use crate::core::refresh::{self, Due, Ended, Outcome, Rules};
+use crate::core::refresh::{Ended, Outcome};
+use crate::core::schedule::{self, Facts, NoWay, Step, Unfinished, Way};
 use crate::daemon::apply;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
@@ -20,42 +21,16 @@ use crate::providers;
 use crate::refresher::codex;
 use crate::refresher::direct::{self, Refresh};
 use crate::refresher::official::{self, Official};
+use crate::refresher::server_time;
 use crate::refresher::side::Side;
 use crate::sys::clock;
 use crate::sys::lock::{LockError, ProcessLock};
-use crate::sys::search;
+use crate::sys::{search, witness};
 
-/// Claude Code renews inside its last five minutes; a run before that would only cost a prompt.
-const PROMPT_MARGIN: Duration = Duration::from_secs(4 * 60);
-/// Early enough that no consumer meets the end, late enough that the CLI may do it first.
-const DIRECT_MARGIN: Duration = Duration::from_secs(20 * 60);
-/// Codex takes no lock around its request, so we must be early by far: it has its own in the last five
-/// minutes, and tokens of some days. Half of the lifetime, where that is later.
-const CODEX_MARGIN: Duration = Duration::from_secs(24 * 3600);
 /// How long to wait for a pass before an outcome is recorded.
 const RECORD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How a login is refreshed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// By the provider's own CLI.
-    Cli,
-    /// By a request of our own.
-    Direct,
-}
-
-/// Why a login cannot be refreshed from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoWay {
-    /// `mode = "off"`.
-    Off,
-    /// The CLI was there and is gone.
-    CliMissing,
-    /// No CLI is driven for this provider, and its token endpoint is not known.
-    Unknown,
-}
-
-/// Chooses the way: what the configuration says, else the CLI where one was ever found.
+/// Chooses the way of a login.
 ///
 /// # Errors
 /// Why there is none.
@@ -67,15 +42,7 @@ pub fn way(
 ) -> Result<Way, NoWay> {
     let has_cli = cli.is_some() || login.refresh.command.is_some() || login.refresh.container.is_some();
     let had_cli = memory.is_some_and(|m| m.cli.is_some());
-    let by_cli = || if has_cli { Ok(Way::Cli) } else { Err(NoWay::CliMissing) };
-    let direct = || if Side::of(login).is_some() { Ok(Way::Direct) } else { Err(NoWay::Unknown) };
-    match (via, login.refresh.mode) {
-        (Some(Way::Direct), _) | (None, RefreshMode::Direct) => direct(),
-        (Some(Way::Cli), _) | (None, RefreshMode::Cli) => by_cli(),
-        (None, RefreshMode::Off) => Err(NoWay::Off),
-        (None, RefreshMode::Auto) if has_cli || had_cli => by_cli(),
-        (None, RefreshMode::Auto) => direct(),
-    }
+    schedule::way(login.refresh.mode, via, has_cli, had_cli, Side::of(login).is_some())
 }
 
 /// The official CLI of a login, if it is found.
@@ -107,22 +74,6 @@ pub fn note_clis(world: &World, memory: &mut Memory) {
     }
 }
 
-/// The rules of a login when refreshed in that way.
-#[must_use]
-pub fn rules(login: &LoginSettings, way: Way) -> Rules {
-    // Codex renews by our request or when its own server is asked to, early in both ways.
-    let (by_default, half_life) = match (login.provider, way) {
-        (Provider::Codex, _) => (CODEX_MARGIN, true),
-        (_, Way::Cli) => (PROMPT_MARGIN, false),
-        (_, Way::Direct) => (DIRECT_MARGIN, true),
-    };
-    Rules {
-        margin: login.refresh.margin.unwrap_or(by_default),
-        half_life,
-        grants_per_day: login.refresh.grants_per_day,
-    }
-}
-
 /// The usable credential of a login, as observed.
 #[must_use]
 pub fn credential<'a>(observed: &'a Observed, login: &LoginId) -> Option<&'a Credential> {
@@ -132,21 +83,64 @@ pub fn credential<'a>(observed: &'a Observed, login: &LoginId) -> Option<&'a Cre
     }
 }
 
-/// When a login is due.
+/// What is to be done about a login now.
 #[must_use]
-pub fn due(
+pub fn step(
+    state: &StateDir,
     login: &LoginSettings,
-    credential: &Credential,
-    memory: Option<&LoginMemory>,
-    way: Way,
+    credential: Option<&Credential>,
+    memory: &Memory,
+    way: Result<Way, NoWay>,
     key: &FingerprintKey,
-    now: Timestamp,
-) -> Due {
-    let refresh = credential.refresh.as_ref().map(|token| key.fingerprint(token));
-    let seen_at = memory.and_then(LoginMemory::newest).map(|record| record.seen_at);
-    let none = refresh::RefreshMemory::default();
-    let remembered = memory.map_or(&none, |m| &m.refresh);
-    refresh::due(credential, refresh.as_ref(), seen_at, remembered, rules(login, way), now)
+    clock: &Judgement,
+) -> Step {
+    let known = memory.logins.get(&login.id);
+    let runs = || providers::cli_name(login.provider).is_some_and(witness::runs);
+    let rules = way.map(|way| {
+        let LoginSettings { provider, refresh, .. } = login;
+        let rules = schedule::rules(*provider, way, refresh.margin, refresh.grants_per_day);
+        let yields = way == Way::Direct && schedule::is_kept_by_others(known) && runs();
+        if yields { schedule::yielding(rules, *provider) } else { rules }
+    });
+    let unfinished = match direct::unfinished(&state.intents(), &login.id) {
+        Ok(None) => None,
+        Ok(Some(found)) if found.answer.is_some() => Some(Unfinished::Answered),
+        Ok(Some(_)) | Err(_) => Some(Unfinished::Open),
+    };
+    let refresh = credential.and_then(|c| c.refresh.as_ref()).map(|token| key.fingerprint(token));
+    let generation = credential.map(|c| key.generation(c));
+    schedule::step(&Facts {
+        source: credential.zip(generation.as_ref()),
+        refresh: refresh.as_ref(),
+        known,
+        unfinished,
+        rules,
+        clock,
+        asks_at: memory.clock.asks_at(clock),
+    })
+}
+
+/// Asks the server of a login's token endpoint for the time and records what it said, or that it did not.
+///
+/// # Errors
+/// When our own state cannot be used.
+pub async fn ask_time(state: &StateDir, login: &LoginSettings) -> Result<(), PassError> {
+    let answer = match Side::of(login) {
+        Some((_, token_url)) => server_time::ahead(&token_url).await,
+        None => Err("the token endpoint is not known".into()),
+    };
+    let _lock = pass::hold_pass(state, RECORD_DEADLINE).await?;
+    let mut memory = state.load()?;
+    let reading = clock::reading();
+    match answer {
+        Ok(ahead) => memory.confirm_clock(&reading, ahead),
+        Err(why) => {
+            tracing::info!("no server says what time it is ({why}), going by the time since boot");
+            let judgement = memory.clock.judge(&reading);
+            memory.clock.note_unanswered(&judgement);
+        }
+    }
+    Ok(state.save(&mut memory)?)
 }
 
 /// One refresh, through the lock that the daemon and the command share.
@@ -162,8 +156,9 @@ pub struct Run<'a> {
     pub login: &'a LoginSettings,
     /// How.
     pub way: Way,
-    /// The generation that was found due; a newer one at the source is adopted and not spent.
-    pub generation: Fingerprint,
+    /// The generation that was found due; a newer one at the source is adopted and not spent. `None`
+    /// where the source held none, and only something unfinished is resolved.
+    pub generation: Option<Fingerprint>,
     /// A person asked for it and knows that the token may have been spent.
     pub is_forced: bool,
     /// Only what an earlier run left is resolved; nothing is sent.
@@ -216,7 +211,7 @@ impl Run<'_> {
             intents: self.state.intents(),
             token_url,
             key: self.key,
-            generation: Some(self.generation.clone()),
+            generation: self.generation.clone(),
             is_forced: self.is_forced,
             only_resolves: self.only_resolves,
         };
@@ -228,7 +223,7 @@ impl Run<'_> {
             return self.outcome(None, Ended::NotSent, "the source holds no usable login".into());
         };
         let generation = self.key.generation(&before);
-        if generation != self.generation {
+        if self.generation.as_ref() != Some(&generation) {
             let detail = "somebody else had refreshed it".to_owned();
             return self.outcome(Some(&before), Ended::Adopted, detail);
         }
@@ -254,7 +249,7 @@ impl Run<'_> {
             }
             Some(_) => {
                 let detail = "the CLI ran and left the login as it was".to_owned();
-                Outcome { is_spent: true, ..self.outcome(Some(&before), Ended::Failed, detail) }
+                self.outcome(Some(&before), Ended::Failed, detail)
             }
             None => {
                 let detail = "the CLI ran and the login is gone".to_owned();
@@ -276,14 +271,24 @@ impl Run<'_> {
     fn outcome(&self, before: Option<&Credential>, ended: Ended, detail: String) -> Outcome {
         let token = before.and_then(|credential| credential.refresh.as_ref());
         let refresh = token.map_or_else(|| self.key.of_parts(&[]), |token| self.key.fingerprint(token));
-        Outcome { ended, refresh, is_spent: false, wait: None, detail }
+        Outcome { ended, refresh, is_spent: false, wait: None, clock_ahead: None, detail }
     }
 
     async fn record(&self, outcome: &Outcome) -> Result<(), PassError> {
         let _lock = pass::hold_pass(self.state, RECORD_DEADLINE).await?;
         let mut memory: Memory = self.state.load()?;
+        let reading = clock::reading();
+        if let Some(ahead) = outcome.clock_ahead {
+            memory.confirm_clock(&reading, ahead);
+        }
+        let now = memory.clock.judge(&reading).now;
         let entry = memory.logins.entry(self.login.id.clone()).or_default();
-        entry.refresh.note(outcome, clock::now());
+        entry.refresh.note(outcome, now);
+        if matches!(outcome.ended, Ended::Rotated | Ended::Kept)
+            && let Some(made) = self.read()
+        {
+            entry.note_made(self.key.generation(&made));
+        }
         self.state.save(&mut memory)?;
         Ok(())
     }
@@ -293,25 +298,4 @@ impl Run<'_> {
 #[must_use]
 pub fn is_unfinished(state: &StateDir, login: &LoginId) -> bool {
     !matches!(direct::unfinished(&state.intents(), login), Ok(None))
-}
-
-/// When the daemon resolves by itself what was left unfinished; `None` when there is nothing to
-/// do. An answer on record is stored sooner or later; a token that may have been spent is looked
-/// into once and then left to a person.
-#[must_use]
-pub fn resolves_at(
-    state: &StateDir,
-    login: &LoginId,
-    memory: Option<&LoginMemory>,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let is_kept = match direct::unfinished(&state.intents(), login) {
-        Ok(None) => return None,
-        Ok(Some(found)) => found.answer.is_some(),
-        Err(_) => false,
-    };
-    if !is_kept && memory.is_some_and(|m| m.stop().is_some()) {
-        return None;
-    }
-    Some(memory.and_then(|m| m.refresh.not_before).map_or(now, |at| at.max(now)))
 }

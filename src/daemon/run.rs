@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::base::fingerprint::FingerprintKey;
-use crate::base::time::Timestamp;
 use crate::config::{self, ConfigDirs, ConfigError};
 use crate::core::health;
 use crate::core::memory::Memory;
+use crate::core::schedule;
 use crate::daemon::apply;
 use crate::daemon::in_hand::{self, Completed, InHand};
 use crate::daemon::journal;
@@ -303,7 +303,8 @@ impl Daemon {
             Ok(report) => {
                 journal::report(&report);
                 let refresh = self.in_hand.start_refreshes(&self.world, &self.state, &self.key, &report);
-                next = next.min(self.until_next(&report, refresh));
+                next = next.min(self.until_next(&report));
+                next = next.min(refresh.unwrap_or(Duration::MAX).max(Duration::from_millis(1)));
                 self.follow(report);
             }
             // Nothing was done; the files are as they were, and the next turn plans anew.
@@ -321,12 +322,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// The longest time until the next turn.
     fn poll(&self) -> Duration {
         let is_blind = |path: &PathBuf| matches!(watch::kind_of(path), FsKind::NoInotify { .. });
+        let settings = &self.world.settings;
+        let rest = schedule::longest_rest(settings.poll, settings.logins.iter().map(|l| l.refresh.every));
         if !self.unwatched.is_empty() || self.watched.iter().any(is_blind) {
-            self.world.settings.poll.min(POLL_WITHOUT_INOTIFY)
+            rest.min(POLL_WITHOUT_INOTIFY)
         } else {
-            self.world.settings.poll
+            rest
         }
     }
 
@@ -339,7 +343,7 @@ impl Daemon {
             &report.memory,
             &report.plan,
             &report.findings,
-            report.at,
+            report.clock.now,
         );
         let observed = Rc::new(report.observed);
         for delivery in report.deliveries {
@@ -353,12 +357,12 @@ impl Daemon {
         }
     }
 
-    fn until_next(&self, report: &PassReport, next_refresh: Option<Timestamp>) -> Duration {
+    fn until_next(&self, report: &PassReport) -> Duration {
         let waiting = apply::waiting(&self.world, &report.memory);
         let due = waiting.into_iter().map(|w| w.at).filter(|at| *at > report.at).min();
         let deliveries =
             report.deliveries.iter().filter_map(|d| apply::held_back(&report.memory, d, report.at));
-        let wanted = [due, report.plan.wake_at, next_refresh].into_iter().flatten().chain(deliveries).min();
+        let wanted = [due, report.plan.wake_at].into_iter().flatten().chain(deliveries).min();
         wanted.map_or(Duration::MAX, |at| at.since(report.at).max(Duration::from_millis(1)))
     }
 

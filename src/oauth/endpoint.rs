@@ -5,11 +5,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+use reqwest::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use serde_json::Value;
 
 use crate::base::secret::{Document, Secret};
+use crate::base::time::Timestamp;
 
 /// How long the whole exchange may take: what Claude Code 2.1.329 allows itself.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,8 +46,8 @@ pub struct Reply {
     pub status: u16,
     /// `Retry-After`.
     pub retry_after: Option<String>,
-    /// `Date`: the server's clock.
-    pub date: Option<String>,
+    /// The server's clock when it answered, to the second; `None` when it did not say.
+    pub date: Option<Timestamp>,
     /// The body.
     pub body: Document,
 }
@@ -142,27 +143,57 @@ pub async fn send(request: Request) -> Result<Reply, SendError> {
         .header(reqwest::header::USER_AGENT, concat!("tokensink/", env!("CARGO_PKG_VERSION")))
         .body(encoded(&request).expose().to_vec());
     let mut response = sending.send().await.map_err(|error| failure(&error))?;
-    let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let (status, retry_after, date) = (response.status(), text(RETRY_AFTER), text(DATE));
+    let retry_after = text(response.headers(), RETRY_AFTER).map(str::to_owned);
+    let (status, date) = (response.status(), date(response.headers()));
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_LIMIT => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return unread(status, "the answer is too large"),
+            Ok(Some(_)) => return unread(status, date, "the answer is too large"),
             Ok(None) => break,
-            Err(_) => return unread(status, "the connection broke off in the answer"),
+            Err(_) => return unread(status, date, "the connection broke off in the answer"),
         }
     }
     Ok(Reply { status: status.as_u16(), retry_after, date, body: Document::new(body) })
 }
 
+/// Asks the server of that endpoint for its time: the root of its origin, without body, credential
+/// or redirect. Over TLS, so that nobody on the way can tell another; a clock that is off by more
+/// than the certificate allows cannot be told right in this way.
+///
+/// # Errors
+/// When it does not answer, or does not say.
+pub async fn ask_time(url: &str) -> Result<Timestamp, SendError> {
+    let mut url = check_url(url)?;
+    url.set_path("/");
+    url.set_query(None);
+    let asking = client()?
+        .head(url)
+        .timeout(CONNECT_DEADLINE)
+        .header(CACHE_CONTROL, "no-cache")
+        .header(reqwest::header::USER_AGENT, concat!("tokensink/", env!("CARGO_PKG_VERSION")));
+    let response = asking.send().await.map_err(|error| failure(&error))?;
+    date(response.headers()).ok_or_else(|| SendError::Unknown("the answer has no date".into()))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `Date`, and the `Age` that a cache adds to an answer that it kept.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = httpdate::parse_http_date(text(headers, DATE)?).ok()?;
+    let age = text(headers, AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+    Some(Timestamp::from(date).after(Duration::from_secs(age)))
+}
+
 /// An answer whose status came through and whose body did not. A failure is one without its body
 /// too; a success may have brought the new tokens.
-fn unread(status: StatusCode, why: &str) -> Result<Reply, SendError> {
+fn unread(status: StatusCode, date: Option<Timestamp>, why: &str) -> Result<Reply, SendError> {
     if status.is_success() {
         return Err(SendError::Unknown(why.to_owned()));
     }
-    Ok(Reply { status: status.as_u16(), retry_after: None, date: None, body: Document::new(Vec::new()) })
+    Ok(Reply { status: status.as_u16(), retry_after: None, date, body: Document::new(Vec::new()) })
 }
 
 /// Errors are told apart by where they arose. Their texts are not repeated: they quote URLs.
@@ -191,5 +222,21 @@ mod tests {
         {
             assert!(check_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_date_is_read_in_every_spelling_with_the_age_that_a_cache_adds() {
+        let at = |date: &str, age: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, date.parse().unwrap());
+            age.and_then(|age| headers.insert(AGE, age.parse().unwrap()));
+            super::date(&headers).map(Timestamp::as_millis)
+        };
+        let noon = Some(784_111_777_000);
+        assert_eq!(at("Sun, 06 Nov 1994 08:49:37 GMT", None), noon);
+        assert_eq!(at("Sunday, 06-Nov-94 08:49:37 GMT", None), noon);
+        assert_eq!(at("Sun Nov  6 08:49:37 1994", Some("nonsense")), noon);
+        assert_eq!(at("Sun, 06 Nov 1994 08:49:07 GMT", Some("30")), noon);
+        assert_eq!(at("yesterday", None), None);
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::intent::{Begun, Found, Intent, IntentError, Intents};
-use super::proof;
 use super::side::Side;
+use super::{proof, server_time};
 use crate::base::credential::{Credential, Renewed, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::LoginId;
@@ -93,7 +93,8 @@ impl Refresh<'_> {
             Err(error) => return Self::outcome(Ended::NotSent, &spent, None, error.to_string()),
         };
         failpoint::hit("refresh-intended");
-        let spending = Spending { intent: &intent, begun, token, spent, is_doubtful };
+        let began = clock::boottime();
+        let spending = Spending { intent: &intent, begun, token, spent, is_doubtful, began };
         let spent = &spending.spent;
         if !locks.are_ours() {
             spending.was_not_spent();
@@ -129,9 +130,13 @@ impl Refresh<'_> {
         let spent = &spending.spent;
         match reply {
             Ok(reply) => {
+                let clock_ahead = reply.date.and_then(|date| server_time::ahead_of(date, spending.began));
                 let answer =
                     token_answer::judge(reply.status, reply.retry_after.as_deref(), reply.body.expose());
-                self.follow(spending, answer).await
+                match self.follow(spending, answer).await {
+                    Spent::Ended(outcome) => Spent::Ended(Outcome { clock_ahead, ..outcome }),
+                    refused @ Spent::Refused(_) => refused,
+                }
             }
             Err(error @ (SendError::Url(_) | SendError::NotSent(_))) => {
                 spending.was_not_spent();
@@ -149,10 +154,12 @@ impl Refresh<'_> {
         let failed = |wait, detail: String| {
             // The server looked at the request and traded nothing.
             spending.was_not_spent();
-            Self::sent(Ended::Failed, spent, wait, detail)
+            Self::outcome(Ended::Failed, spent, wait, detail)
         };
         Spent::Ended(match answer {
-            Answer::Granted(grant) => self.keep(spending, renewed(grant, clock::now())).await,
+            Answer::Granted(grant) => {
+                self.keep(spending, renewed(grant, server_time::wall_at(spending.began))).await
+            }
             Answer::Rejected { error } => {
                 let _ = spending.intent.end();
                 return Spent::Refused(error);
@@ -306,11 +313,11 @@ impl Refresh<'_> {
             SourceReading::Ok(Credential { refresh: Some(token), .. }) => self.key.fingerprint(&token),
             _ => self.key.of_parts(&[]),
         };
-        Outcome { ended: Ended::NotSent, refresh, is_spent: false, wait, detail }
+        Outcome { ended: Ended::NotSent, refresh, is_spent: false, wait, clock_ahead: None, detail }
     }
 
     fn outcome(ended: Ended, spent: &Fingerprint, wait: Option<Duration>, detail: String) -> Outcome {
-        Outcome { ended, refresh: spent.clone(), is_spent: false, wait, detail }
+        Outcome { ended, refresh: spent.clone(), is_spent: false, wait, clock_ahead: None, detail }
     }
 
     fn sent(ended: Ended, spent: &Fingerprint, wait: Option<Duration>, detail: String) -> Outcome {
@@ -351,6 +358,9 @@ struct Spending<'a> {
     spent: Fingerprint,
     /// An earlier run may have spent it: only an answer about the token itself ends that doubt.
     is_doubtful: bool,
+    /// The boot clock before the request: what a grant brings lasts from here on at the least, also
+    /// when the machine slept before the answer was read.
+    began: Duration,
 }
 
 impl Spending<'_> {

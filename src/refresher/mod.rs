@@ -18,4 +18,5 @@ pub mod generic;
 pub mod intent;
 pub mod official;
 pub mod proof;
+pub mod server_time;
 pub mod side;

@@ -8,7 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::base::time::Timestamp;
+use crate::base::time::{ClockReading, Timestamp};
+
+/// Reads the wall clock and the boot clock together.
+#[must_use]
+pub fn reading() -> ClockReading {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    ClockReading { boot: boot.trim().to_owned(), boottime: boottime(), wall: now() }
+}
 
 /// The wall clock (UTC). It may jump in both directions.
 #[must_use]

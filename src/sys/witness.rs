@@ -1,5 +1,5 @@
-//! Who may have written a file: a best-effort look at `/proc`, made only when somebody overwrote a
-//! sink. inotify does not say who; a process that still has the file open, or whose command line
+//! Best-effort looks at `/proc`: whether a program runs, and who may have written a file, the
+//! latter only when somebody overwrote a sink. inotify does not say who; a process that still has the file open, or whose command line
 //! names it, is a suspect and is called one.
 
 use std::os::unix::fs::MetadataExt;
@@ -30,6 +30,20 @@ pub fn suspect(path: &Path) -> Option<String> {
         }
     }
     by_command
+}
+
+/// True when a program of that name runs for this user. CLIs in other languages name their process
+/// after themselves as well (Claude Code 2.1.112 and 2.1.329 do).
+#[must_use]
+pub fn runs(name: &str) -> bool {
+    let user = nix::unistd::geteuid().as_raw();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    entries.flatten().take(LIMIT).any(|entry| {
+        let is_process = entry.file_name().to_str().is_some_and(|n| n.parse::<u32>().is_ok());
+        is_process
+            && std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+            && entry.metadata().is_ok_and(|meta| meta.uid() == user)
+    })
 }
 
 fn has_open(process: &Path, identity: Option<(u64, u64)>) -> bool {

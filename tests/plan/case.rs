@@ -12,6 +12,7 @@ use tokensink::base::fingerprint::Fingerprint;
 use tokensink::base::id::{GatewayId, LoginId, Provider, SinkId};
 use tokensink::base::secret::Document;
 use tokensink::base::time::Timestamp;
+use tokensink::core::clock::Judgement;
 use tokensink::core::memory::{Failure, GenerationRecord, Memory, Pending};
 use tokensink::core::model::{
     ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedSource, ObservedTarget,
@@ -166,7 +167,7 @@ impl Folder<'_> {
     fn record(&self, name: &str, seen_at: Timestamp) -> (GenerationRecord, Option<String>) {
         let credential = credential_of(claude::parse(&self.read(name)));
         let credential = credential.unwrap_or_else(|| panic!("{name} holds no login"));
-        (GenerationRecord::of(&credential, &key(), seen_at), credential.account)
+        (GenerationRecord::of(&credential, &key(), &Judgement::steady(seen_at)), credential.account)
     }
 
     fn login(&self, login: &LoginFile) -> (DesiredLogin, ObservedSource) {

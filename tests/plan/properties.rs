@@ -10,6 +10,7 @@ use tokensink::base::credential::{Credential, SourceReading};
 use tokensink::base::id::{GatewayId, LoginId, Provider, SinkId};
 use tokensink::base::secret::{Document, Secret};
 use tokensink::base::time::Timestamp;
+use tokensink::core::clock::Judgement;
 use tokensink::core::health;
 use tokensink::core::memory::{GenerationRecord, Memory};
 use tokensink::core::model::{
@@ -253,7 +254,7 @@ fn world() -> impl Strategy<Value = World> {
             for (name, lineage) in names.iter().zip(lineages) {
                 for made in lineage {
                     let credential = made.credential();
-                    let record = GenerationRecord::of(&credential, &key(), NOW);
+                    let record = GenerationRecord::of(&credential, &key(), &Judgement::steady(NOW));
                     let login = memory.logins.entry(login_id(name)).or_default();
                     login.remember(record, credential.account.as_ref());
                 }

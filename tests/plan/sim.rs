@@ -5,6 +5,7 @@ use tokensink::base::code::Finding;
 use tokensink::base::credential::{Credential, SourceReading};
 use tokensink::base::fingerprint::FingerprintKey;
 use tokensink::base::time::Timestamp;
+use tokensink::core::clock::Judgement;
 use tokensink::core::memory::Memory;
 use tokensink::core::model::{Desired, Observed, Plan, TargetContent, TargetState, WriteReason};
 use tokensink::core::{health, plan};
@@ -30,13 +31,13 @@ impl World {
     }
 
     pub fn findings(&self, plan: &Plan) -> Vec<Finding> {
-        health::findings(&self.desired, &self.observed, &self.memory, plan, self.now)
+        health::findings(&self.desired, &self.observed, &self.memory, plan, &Judgement::steady(self.now))
     }
 
     /// One pass: plans, executes everything, notes what is remembered. Returns what was planned.
     pub fn pass(&mut self) -> Plan {
         let planned = self.plan();
-        plan::remember(&mut self.memory, &self.observed, &planned, &key(), self.now);
+        plan::remember(&mut self.memory, &self.observed, &planned, &key(), &Judgement::steady(self.now));
         for apply in &planned.applies {
             let gateway = self.memory.gateways.entry(apply.gateway.clone()).or_default();
             gateway.note_change(self.now, apply.token_ends);

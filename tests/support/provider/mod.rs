@@ -174,10 +174,7 @@ impl Shared {
             None => incoming.target,
         };
         let request = Request {
-            at_ms: u64::try_from(
-                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis(),
-            )
-            .unwrap_or(0),
+            at_ms: now_ms(),
             host: if connected_to.is_empty() { named } else { connected_to.to_owned() },
             method: incoming.method,
             path,
@@ -188,7 +185,12 @@ impl Shared {
         };
         let (number, answer) =
             if request.is_token_request() { self.token(request) } else { self.other(request) };
-        if let Some(answer) = answer {
+        if let Some(mut answer) = answer {
+            if let Some(ahead) = self.lock().switches.clock_ahead {
+                let seconds = now_ms() as i64 / 1000 + ahead;
+                let time = UNIX_EPOCH + Duration::from_secs(seconds.max(0) as u64);
+                answer.headers.push(("Date", httpdate::fmt_http_date(time)));
+            }
             answer.write(stream)?;
             self.lock().ledger.requests[number].answered = Some(answer.status);
             self.changed.notify_all();
@@ -284,4 +286,9 @@ impl Shared {
             state = self.changed.wait_timeout(state, left).expect("nobody panics here").0;
         }
     }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0)
 }
