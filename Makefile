@@ -3,6 +3,7 @@
 #   make            release build            make test         everything: setup, lint, deny, all tests
 #   make run        see below                make test-unit    tests that need neither root nor a booted system
 #   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
+#   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
 #   make install    PREFIX, DESTDIR, BINARY
 
 CARGO ?= cargo
@@ -37,7 +38,7 @@ SYSTEM_TESTS = system claude_real refresh_faults refresh_races
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path
 
-.PHONY: bench build run setup fmt lint deny test test-unit test-system install uninstall
+.PHONY: bench build run setup fmt lint deny test test-unit test-system test-long install uninstall
 
 build:
 	$(CARGO) build --release --locked
@@ -89,6 +90,13 @@ test-unit:
 
 test-system: setup
 	$(CARGO) test --locked --features failpoints --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
+
+# TOKENSINK_LONG=1 is for every test that has a longer form of itself.
+SIM_RUNS ?= 3000
+test-long: setup
+	TOKENSINK_LONG=1 TOKENSINK_SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --features failpoints \
+		--no-fail-fast --test simulated_year -- --nocapture
+	TOKENSINK_LONG=1 $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4
 
 # Installs whichever of these files exist.
 install:
