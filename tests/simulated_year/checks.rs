@@ -223,8 +223,11 @@ impl World {
         if left <= login.longest_lead() + BELIEF + 2 * SECOND {
             return;
         }
+        // Written by a clock that was set right before anybody looked, it seems an old one.
+        let known = self.daemon.memory.logins.get(&login.id);
+        let is_unseen = known.is_none_or(|known| known.record_of(&held.generation).is_none());
         assert!(
-            task.is_excused || self.clock.is_excused || login.is_excused,
+            task.is_excused || self.clock.is_excused || login.is_excused || is_unseen,
             "a grant with {} min left: {}",
             left / MINUTE,
             self.describe(number)
