@@ -281,7 +281,7 @@ impl World {
     fn is_excused(&self, number: usize) -> bool {
         let (login, family) = (&self.logins[number], &self.server.families[number]);
         let known = self.daemon.memory.logins.get(&login.id);
-        let is_idle = !self.daemon.is_up || self.is_asleep();
+        let is_idle = !self.daemon.is_up || self.is_suspended();
         let is_hopeless = login.held.is_none()
             || family.lost_to.is_some()
             || family.deadline.is_some_and(|at| at <= self.now)

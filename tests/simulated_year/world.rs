@@ -88,7 +88,7 @@ pub struct World {
     pub checks: Checks,
     queue: BinaryHeap<Reverse<(Ms, u64, Event)>>,
     sequence: u64,
-    asleep_until: Ms,
+    suspended_until: Ms,
     is_laptop: bool,
 }
 
@@ -127,7 +127,7 @@ impl World {
             daemon,
             queue: BinaryHeap::new(),
             sequence: 0,
-            asleep_until: 0,
+            suspended_until: 0,
         };
         for login in 0..count {
             world.log_in(login);
@@ -154,9 +154,9 @@ impl World {
                 break;
             }
             // What is asleep does nothing; the world around it goes on.
-            if at < self.asleep_until && !matches!(event, Event::Wakes | Event::TroubleEnds) {
+            if at < self.suspended_until && !matches!(event, Event::Wakes | Event::TroubleEnds) {
                 self.sequence += 1;
-                self.queue.push(Reverse((self.asleep_until, self.sequence, event)));
+                self.queue.push(Reverse((self.suspended_until, self.sequence, event)));
                 continue;
             }
             // What held until now, held all the time since the event before.
@@ -180,8 +180,8 @@ impl World {
         }
     }
 
-    pub fn is_asleep(&self) -> bool {
-        self.now < self.asleep_until
+    pub fn is_suspended(&self) -> bool {
+        self.now < self.suspended_until
     }
 
     pub fn wall(&self) -> Timestamp {
@@ -250,7 +250,7 @@ impl World {
             Event::Person { login } => self.person(login),
             Event::Lid => {
                 let nap = self.random.scale(MINUTE, 12 * HOUR);
-                self.sleep(nap);
+                self.suspend(nap);
                 let next = nap + self.random.between(HOUR, 14 * HOUR);
                 self.at(next, Event::Lid);
             }
@@ -299,7 +299,7 @@ impl World {
             // The machine under this machine stops, and the clock is set right some time later.
             8 => {
                 let pause = random.scale(MINUTE, 2 * DAY);
-                self.sleep(pause);
+                self.suspend(pause);
                 self.clock.paused += pause;
                 self.clock.ahead -= pause;
                 self.clock.is_excused = true;
@@ -326,14 +326,14 @@ impl World {
                         self.checks.lost_by_cli(&mut self.server, number);
                     }
                 }
-                self.asleep_until = self.asleep_until.max(self.now + off);
+                self.suspended_until = self.suspended_until.max(self.now + off);
                 self.at(off, Event::Boots { clock_ahead });
             }
         }
     }
 
-    fn sleep(&mut self, nap: Ms) {
-        self.asleep_until = self.asleep_until.max(self.now + nap);
+    fn suspend(&mut self, nap: Ms) {
+        self.suspended_until = self.suspended_until.max(self.now + nap);
         self.at(nap, Event::Wakes);
     }
 
