@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
-use crate::base::id::LoginId;
+use crate::base::id::{LoginId, Provider};
 use crate::config::settings::{LoginSettings, RefreshMode};
 use crate::core::clock::Judgement;
 use crate::core::memory::{LoginMemory, Memory};
