@@ -82,7 +82,7 @@ const SOFT_LIMIT: usize = 300;
 
 /// Files outside `base` whose program code opens a secret or a document of secrets, each with its
 /// reason.
-const MAY_EXPOSE: [(&str, &str); 27] = [
+const MAY_EXPOSE: [(&str, &str); 29] = [
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/plan.rs", "hands a target's document to its format"),
@@ -102,8 +102,10 @@ const MAY_EXPOSE: [(&str, &str); 27] = [
     ("src/oauth/endpoint.rs", "sends the request's body"),
     ("src/providers/mod.rs", "hands the source's document to its format"),
     ("src/refresher/claude.rs", "hands the source's document to its format"),
+    ("src/refresher/cli_run.rs", "hands an official CLI what it takes by its environment only"),
     ("src/refresher/codex.rs", "hands the source's document to its format"),
     ("src/refresher/direct.rs", "hands the answer to its judge and the source's document to its format"),
+    ("src/refresher/exchange.rs", "hands what the CLI left to its format, and reads its messages"),
     ("src/refresher/generic.rs", "reads the client's secret"),
     ("src/refresher/intent.rs", "writes and reads the record of an answer"),
     ("src/refresher/official.rs", "reads the help text of the CLI"),

@@ -24,7 +24,7 @@ use support::host::{Cli, Host, age, in_parallel, signal, until};
 use support::provider::Fault;
 
 /// Points that are passed once in a refresh that is sent and answered.
-const ONCE: [&str; 11] = [
+const ONCE: [&str; 12] = [
     "refresh-locked",
     "refresh-proven",
     "reserve-created",
@@ -35,6 +35,7 @@ const ONCE: [&str; 11] = [
     "refresh-recorded",
     "refresh-write-locked",
     "refresh-stored",
+    "refresh-settled",
     "refresh-before-unlock",
 ];
 /// Points of the one file writer; a refresh writes the key, two probes, the intent, the source and

@@ -12,8 +12,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/private_manager.rs"]
-mod private_manager;
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -21,11 +19,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use private_manager::PrivateManager;
 use serde_json::{Value, json};
 use support::claude::in_seconds;
 use support::codex::{CLIENT, document, plain_document};
 use support::host::{Cli, FAMILY, Host, Said, in_parallel, until};
+use support::private_manager::PrivateManager;
 use support::provider::{Fault, Pair};
 
 const DAY: i64 = 86_400;

@@ -171,6 +171,78 @@ fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");
 }
 
+/// What the daemon of the next test is told.
+fn configure_cli(debian: &BootedDebian, way: &str) {
+    let text = format!(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\npath = \"~/.claude/.credentials.json\"\n\
+         [login.refresh]\nmode = \"cli\"\nway = \"{way}\"\n\
+         [[sink]]\nid = \"copy\"\nlogin = \"claude\"\nkind = \"oauth-json\"\npath = \"~/oauth.json\"\n"
+    );
+    debian.write_user("/home/alice/.config/tokensink/tokensink.toml", &text);
+}
+
+#[test]
+fn the_sandboxed_daemon_has_the_cli_renew_and_exchange_outside_its_sandbox() {
+    let debian = BootedDebian::start_with(RELEASE, &with_claude());
+    world::install(&debian);
+    let mut provider = stand_in(&debian);
+    let first = provider.seed("claude");
+    let mut pairs = vec![first.clone()];
+    debian.exec_user("mkdir -p .local/bin; ln -s /opt/claude/claude .local/bin/claude").ok();
+    let environment = format!(
+        "[Service]\nEnvironment=HTTPS_PROXY={} NODE_EXTRA_CA_CERTS={}\n",
+        provider.url(),
+        provider.ca
+    );
+    debian.write_user("/home/alice/.config/systemd/user/tokensink.service.d/network.conf", &environment);
+    let copied =
+        |access: &str| debian.read_user("/home/alice/oauth.json").is_some_and(|text| text.contains(access));
+
+    // In the last four minutes, by a prompt.
+    configure_cli(&debian, "prompt");
+    debian.write_user(SOURCE, &claude::document(&first, claude::in_seconds(200)).to_string());
+    debian.exec_user("systemctl --user daemon-reload; systemctl --user start tokensink").ok();
+    assert!(provider.wait_for_grants(1, Duration::from_secs(60)), "the CLI refreshes");
+    pairs.push(provider.ledger().live("claude").clone());
+    debian.wait_until("the sink follows", SOON, || copied(&pairs[1].access));
+    let told = "journalctl --user --sync; journalctl --user -o cat -u tokensink -u tokensink-refresh-claude";
+    debian.wait_until("its record", SOON, || {
+        let told = debian.exec_user(told);
+        told.ok().contains("refreshed: rotated, by the CLI") && told.ok().contains("by its own CLI")
+    });
+
+    // At half of what is left, by an exchange, slow enough to be looked at.
+    provider.set(json!({"delay_ms": 4000}));
+    configure_cli(&debian, "exchange");
+    debian.exec_user("systemctl --user reload tokensink").ok();
+    let brief = claude::document(&pairs[1], claude::in_seconds(16));
+    world::rotate_by_rename(&debian, &brief.to_string());
+    debian.wait_until("the CLI asks", Duration::from_secs(60), || {
+        debian
+            .exec_user("systemctl --user is-active tokensink-exchange-claude")
+            .stdout
+            .starts_with("activating")
+            && debian.exec_user("test -e .local/state/tokensink/intents/claude.exchange/environment").code
+                == Some(1)
+    });
+    let shown = debian.exec_user("systemctl --user show tokensink-exchange-claude");
+    assert!(shown.ok().contains("intents/claude.exchange/environment"), "{shown}");
+    assert_no_canary(&debian, &pairs);
+    assert!(provider.wait_for_grants(2, Duration::from_secs(60)), "the CLI exchanges");
+    pairs.push(provider.ledger().live("claude").clone());
+    debian.wait_until("the sink follows", SOON, || copied(&pairs[2].access));
+    let saved: Value = serde_json::from_str(&debian.read_user(SOURCE).unwrap()).unwrap();
+    assert_eq!(saved["claudeAiOauth"]["refreshToken"], json!(pairs[2].refresh));
+    assert_eq!(saved["claudeAiOauth"]["unknownInside"], brief["claudeAiOauth"]["unknownInside"]);
+    debian.wait_until("its record", SOON, || {
+        debian.exec_user(told).ok().contains("refreshed: rotated, stored")
+    });
+    assert_eq!((provider.ledger().grants(), provider.ledger().refused()), (2, 0));
+    assert_eq!(debian.exec_user("ls .local/state/tokensink/intents").ok(), "claude.lock");
+    debian.exec_user("systemctl --user stop tokensink").ok();
+    assert_no_canary(&debian, &pairs);
+}
+
 fn delivered(debian: &BootedDebian, access: &str) -> bool {
     SINKS.iter().all(|(_, path)| debian.read_user(path).is_some_and(|text| text.contains(access)))
         && world::gateway_starts(debian).last().is_some_and(|start| start.token == access)

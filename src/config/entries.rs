@@ -135,6 +135,12 @@ fn refresh(r: &mut Reader<'_>, s: &Section<'_>, provider: Option<Provider>) -> R
         }
         None
     };
+    if way == Some(RefreshWay::Exchange) {
+        let why = "cannot stand beside way = \"exchange\", which runs a command of its own on this host";
+        for key in ["command", "container"].into_iter().filter(|key| s.has(key)) {
+            r.fault(s, key, CONFLICT, why);
+        }
+    }
     let is_generic = provider == Some(Provider::Generic);
     let style = if is_generic { r.parsed_or(s, "style", "form", word(&STYLES)) } else { None };
     if is_generic && mode == Some(RefreshMode::Direct) {

@@ -17,7 +17,7 @@ use crate::base::id::Provider;
 use crate::base::time::Timestamp;
 
 /// Claude Code renews inside its last five minutes; a run before that would only cost a prompt.
-const PROMPT_MARGIN: Duration = Duration::from_secs(4 * 60);
+pub const PROMPT_MARGIN: Duration = Duration::from_secs(4 * 60);
 /// Early enough that no consumer meets the end, late enough that the CLI may do it first.
 const DIRECT_MARGIN: Duration = Duration::from_secs(20 * 60);
 /// Codex takes no lock around its own request: only being long before it keeps it from one.
@@ -57,8 +57,10 @@ impl Mode {
 /// How a login is refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// By the provider's own CLI.
+    /// By the provider's own CLI, as it does by itself.
     Cli,
+    /// By the provider's own CLI, which trades the token for us.
+    Exchange,
     /// By a request of our own.
     Direct,
 }
@@ -90,7 +92,7 @@ pub const fn way(
     let direct = if has_endpoint { Ok(Way::Direct) } else { Err(NoWay::Unknown) };
     match (via, mode) {
         (Some(Way::Direct), _) | (None, Mode::Direct) => direct,
-        (Some(Way::Cli), _) | (None, Mode::Cli) => by_cli,
+        (Some(Way::Cli | Way::Exchange), _) | (None, Mode::Cli) => by_cli,
         (None, Mode::Off) => Err(NoWay::Off),
         (None, Mode::Auto) if has_cli || had_cli => by_cli,
         (None, Mode::Auto) => direct,
@@ -103,7 +105,7 @@ pub fn rules(provider: Provider, way: Way, margin: Option<Duration>, grants_per_
     let by_default = match (provider, way) {
         (Provider::Codex, _) => CODEX_MARGIN,
         (_, Way::Cli) => PROMPT_MARGIN,
-        (_, Way::Direct) => DIRECT_MARGIN,
+        (_, Way::Direct | Way::Exchange) => DIRECT_MARGIN,
     };
     // A prompt before the CLI's own window would renew nothing.
     let is_prompt = way == Way::Cli && provider != Provider::Codex;

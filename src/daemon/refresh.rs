@@ -1,13 +1,13 @@
 //! Which login is due, in which way it is refreshed, and what is remembered of it. Shared by the
 //! daemon's own timer and `tokensink refresh`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{LoginId, Provider};
-use crate::config::settings::{LoginSettings, RefreshMode};
+use crate::config::settings::{LoginSettings, RefreshMode, RefreshWay};
 use crate::core::clock::Judgement;
 use crate::core::memory::{LoginMemory, Memory};
 use crate::core::model::Observed;
@@ -18,8 +18,10 @@ use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::{Source, World};
 use crate::providers;
+use crate::refresher::cli_run::RunEnd;
 use crate::refresher::codex;
-use crate::refresher::direct::{self, Refresh};
+use crate::refresher::direct::{self, Refresh, Spender};
+use crate::refresher::exchange::{Exchange, Scratch};
 use crate::refresher::official::{self, Official};
 use crate::refresher::server_time;
 use crate::refresher::side::Side;
@@ -27,8 +29,13 @@ use crate::sys::clock;
 use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::{search, witness};
 
+/// How soon an exchange that could not be made is tried again, at the latest.
+const EXCHANGE_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// How long to wait for a pass before an outcome is recorded.
 const RECORD_DEADLINE: Duration = Duration::from_secs(60);
+/// How often, and how far apart, a source that shows no login after a run of the CLI is looked at.
+const LOOKS: usize = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(700);
 
 /// Chooses the way of a login.
 ///
@@ -42,7 +49,11 @@ pub fn way(
 ) -> Result<Way, NoWay> {
     let has_cli = cli.is_some() || login.refresh.command.is_some() || login.refresh.container.is_some();
     let had_cli = memory.is_some_and(|m| m.cli.is_some());
-    schedule::way(login.refresh.mode, via, has_cli, had_cli, Side::of(login).is_some())
+    let way = schedule::way(login.refresh.mode, via, has_cli, had_cli, Side::of(login).is_some())?;
+    Ok(match (way, login.refresh.way) {
+        (Way::Cli, RefreshWay::Exchange) => Way::Exchange,
+        (way, _) => way,
+    })
 }
 
 /// The official CLI of a login, if it is found.
@@ -99,12 +110,15 @@ pub fn step(
     let rules = way.map(|way| {
         let LoginSettings { provider, refresh, .. } = login;
         let rules = schedule::rules(*provider, way, refresh.margin, refresh.grants_per_day);
-        let yields = way == Way::Direct && schedule::is_kept_by_others(known) && runs();
+        let yields = way != Way::Cli && schedule::is_kept_by_others(known) && runs();
         if yields { schedule::yielding(rules, *provider) } else { rules }
     });
-    let unfinished = match direct::unfinished(&state.intents(), &login.id) {
+    let intents = state.intents();
+    let scratch = Scratch::of(&intents.directory, &login.id);
+    let unfinished = match direct::unfinished(&intents, &login.id) {
         Ok(None) => None,
-        Ok(Some(found)) if found.answer.is_some() => Some(Unfinished::Answered),
+        // A CLI that took very long may have left its answer after we had given it up.
+        Ok(Some(found)) if found.answer.is_some() || scratch.has_login() => Some(Unfinished::Answered),
         Ok(Some(_)) | Err(_) => Some(Unfinished::Open),
     };
     let refresh = credential.and_then(|c| c.refresh.as_ref()).map(|token| key.fingerprint(token));
@@ -181,22 +195,53 @@ impl Run<'_> {
             self.state.prove_room()?;
         }
         let outcome = match self.way {
-            _ if self.only_resolves => self.direct().await?,
-            Way::Direct => self.direct().await?,
+            _ if self.only_resolves => self.direct(None).await?,
+            Way::Direct => self.direct(None).await?,
+            Way::Exchange => self.exchange().await?,
             Way::Cli => self.by_cli().await,
         };
         self.record(&outcome).await?;
         Ok(outcome)
     }
 
+    fn reading(&self) -> SourceReading {
+        self.world.source(&self.login.id).map_or(SourceReading::Missing, |source| source.read().reading)
+    }
+
     fn read(&self) -> Option<Credential> {
-        match self.world.source(&self.login.id)?.read().reading {
+        match self.reading() {
             SourceReading::Ok(credential) => Some(credential),
             _ => None,
         }
     }
 
-    async fn direct(&self) -> Result<Outcome, PassError> {
+    /// An exchange; where it cannot be made, the CLI's own refresh in the last minutes in which the
+    /// CLI does that: rather a prompt than a token that ends.
+    async fn exchange(&self) -> Result<Outcome, PassError> {
+        let environment = self.world.surroundings.cli_environment();
+        let program =
+            cli_of(self.world, self.login).ok_or_else(|| "the official CLI is not found".to_owned());
+        let exchange = match program {
+            Ok(program) => Exchange::with(&program, &environment, &self.login.refresh.env).await,
+            Err(why) => Err(why),
+        };
+        let mut outcome = match exchange {
+            Ok(exchange) => self.direct(Some(exchange)).await?,
+            Err(why) => self.outcome(self.read().as_ref(), Ended::NotSent, why),
+        };
+        if outcome.ended == Ended::NotSent {
+            let ends = self.read().and_then(|credential| credential.expires_at);
+            let left = ends.map(|at| at.before(schedule::PROMPT_MARGIN).since(clock::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(self.by_cli().await);
+            }
+            outcome.wait = outcome.wait.or(left.map(|left| left.min(EXCHANGE_AGAIN)));
+        }
+        Ok(outcome)
+    }
+
+    /// A refresh token that we spend, by a request of our own or by that exchange.
+    async fn direct(&self, exchange: Option<Exchange>) -> Result<Outcome, PassError> {
         let source = self.world.source(&self.login.id);
         let (Some((side, token_url)), Some(Source { path, layout: Some(layout), .. })) =
             (Side::of(self.login), source)
@@ -209,7 +254,8 @@ impl Run<'_> {
             source: path.clone(),
             layout: layout.clone(),
             intents: self.state.intents(),
-            token_url,
+            by: exchange.map_or(Spender::Request(token_url), Spender::Exchange),
+            buses: &apply::buses(self.world),
             key: self.key,
             generation: self.generation.clone(),
             is_forced: self.is_forced,
@@ -239,22 +285,51 @@ impl Run<'_> {
             environment: self.world.surroundings.cli_environment(),
             buses: apply::buses(self.world),
         };
-        if let Err(why) = official.run(&self.login.id).await {
-            return self.outcome(Some(&before), Ended::NotSent, why);
+        let source = self.world.source(&self.login.id).map(|s| s.path.as_path()).unwrap_or(Path::new(""));
+        let end = match official.run(&self.login.id, source).await {
+            Ok(end) => end,
+            Err(why) => return self.outcome(Some(&before), Ended::NotSent, why),
+        };
+        let (ended, detail) = self.judge(&before, &generation, end).await;
+        // A run that brought nothing is limited by the pauses after failures.
+        let is_spent = ended != Ended::Failed;
+        Outcome { is_spent, ..self.outcome(Some(&before), ended, detail.to_owned()) }
+    }
+
+    /// What a run of the CLI brought: never what it said, always what is on disk. Older versions
+    /// write in place, so that a file that cannot be read is looked at again.
+    async fn judge(
+        &self,
+        before: &Credential,
+        generation: &Fingerprint,
+        end: RunEnd,
+    ) -> (Ended, &'static str) {
+        let mut reading = self.reading();
+        for _ in 1..LOOKS {
+            if matches!(reading, SourceReading::Ok(_)) {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            reading = self.reading();
         }
-        match self.read() {
-            Some(after) if self.key.generation(&after) != generation => {
+        match (reading, end) {
+            (SourceReading::Ok(after), _) if self.key.generation(&after) != *generation => {
                 let how = if after.refresh == before.refresh { Ended::Kept } else { Ended::Rotated };
-                Outcome { is_spent: true, ..self.outcome(Some(&before), how, "by the CLI".into()) }
+                (how, "by the CLI")
             }
-            Some(_) => {
-                let detail = "the CLI ran and left the login as it was".to_owned();
-                self.outcome(Some(&before), Ended::Failed, detail)
+            (SourceReading::Ok(_), RunEnd::Exited(_)) => {
+                (Ended::Failed, "the CLI ran and left the login as it was")
             }
-            None => {
-                let detail = "the CLI ran and the login is gone".to_owned();
-                Outcome { is_spent: true, ..self.outcome(Some(&before), Ended::Rejected, detail) }
+            (SourceReading::Ok(_), RunEnd::Killed) => {
+                (Ended::Unknown, "the CLI was killed; the refresh token may have been spent")
             }
+            (SourceReading::Ok(_), RunEnd::StillRunning) => {
+                (Ended::Failed, "the CLI takes very long and was left alone")
+            }
+            (SourceReading::Husk { .. }, _) => {
+                (Ended::Rejected, "the CLI found the login refused and blanked it")
+            }
+            _ => (Ended::Failed, "the CLI ran and the login cannot be read"),
         }
     }
 

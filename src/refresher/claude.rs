@@ -15,7 +15,7 @@ use crate::sys::{clock, random};
 /// The token endpoint (2.1.30 and later; before that `console.anthropic.com`).
 pub const TOKEN_URL: &str = "https://platform.claude.com/v1/oauth/token";
 /// The public client of Claude Code.
-const CLIENT_ID: &str = "9d1c250a-e61b-44d9-88ed-5944d1962f5e";
+pub const CLIENT_ID: &str = "9d1c250a-e61b-44d9-88ed-5944d1962f5e";
 /// A lock of the CLI is abandoned after a minute without a heartbeat (2.1.218 and later); it must
 /// stand still before our eyes as well, because a resumed laptop shows old times too.
 const ABANDONED: Staleness = Staleness { age: Duration::from_secs(60), frozen: Duration::from_secs(10) };
@@ -116,6 +116,13 @@ fn paths(source: &Path) -> [PathBuf; 2] {
 fn looks_old(lock: &Path) -> bool {
     let modified = lock.symlink_metadata().and_then(|m| m.modified()).ok();
     modified.is_some_and(|at| clock::now().since(Timestamp::from(at)) > ABANDONED.age)
+}
+
+/// True while somebody holds a refresh lock of the directory that holds `source`, with a heartbeat:
+/// a CLI in that state must not be killed.
+#[must_use]
+pub fn is_refreshing(source: &Path) -> bool {
+    paths(source).iter().any(|lock| lock.is_dir() && !looks_old(lock))
 }
 
 /// The lock of every read-modify-write of the file (2.1.136 and later). Never held across a request.

@@ -1,11 +1,14 @@
-//! `direct` mode: our own request to the token endpoint, under the CLI's own locks, for every
-//! provider alike. See the module above for the order and its reasons, `side` for what differs.
+//! A refresh token that is spent by us, under the CLI's own locks, for every provider alike: by a
+//! request of our own (`direct` mode), or by the CLI in a scratch directory (`exchange`). See the
+//! module above for the order and its reasons, `side` for what differs.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cli_run::CliRun;
+use super::exchange::{self, Exchange, Scratch};
 use super::intent::{Begun, Found, Intent, IntentError, Intents};
-use super::side::Side;
+use super::side::{Locks, Side};
 use super::{proof, server_time};
 use crate::base::credential::{Credential, Renewed, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
@@ -18,11 +21,21 @@ use crate::format::layout::{Layout, Store};
 use crate::oauth::endpoint::{self, Request, SendError};
 use crate::sys::atomic_file::{self, Expected, FileState, Policy};
 use crate::sys::{clock, failpoint};
+use crate::systemd::bus::BusAddresses;
 
 /// What an access token without a usable lifetime is believed to last.
 const UNSTATED_LIFETIME: Duration = Duration::from_secs(3600);
 /// Attempts to store new tokens while somebody else writes the file too.
 const STORE_TRIES: usize = 5;
+
+/// Who spends a refresh token.
+#[derive(Debug)]
+pub enum Spender {
+    /// We, with a request to this token endpoint.
+    Request(String),
+    /// The official CLI.
+    Exchange(Exchange),
+}
 
 /// One refresh of one login.
 #[derive(Debug)]
@@ -37,8 +50,10 @@ pub struct Refresh<'a> {
     pub layout: Layout,
     /// Where intents are kept; the directory exists.
     pub intents: Intents,
-    /// The token endpoint.
-    pub token_url: String,
+    /// How the token is spent.
+    pub by: Spender,
+    /// Where the buses are.
+    pub buses: &'a BusAddresses,
     /// The fingerprint key.
     pub key: &'a FingerprintKey,
     /// The generation that the caller found due; a newer one is adopted.
@@ -53,8 +68,12 @@ impl Refresh<'_> {
     /// Carries it out.
     pub async fn run(&self) -> Outcome {
         let intent = self.intents.of(self.login);
-        // Whoever wrote the record is dead: the caller holds the login's own lock.
-        if let Ok(Some(left)) = intent.find() {
+        let scratch = Scratch::of(&self.intents.directory, self.login);
+        // Whoever wrote the record is dead: the caller holds the login's own lock. The CLI that it may
+        // have sent out is not.
+        if let Ok(Some(left)) = intent.find()
+            && (!scratch.is_there() || scratch.is_left_alone(self.login, self.buses).await)
+        {
             for lock in &left.locks {
                 lock.remove();
             }
@@ -64,7 +83,7 @@ impl Refresh<'_> {
             Err(error) => return self.not_sent(Some(refresh::busy_wait()), error.to_string()),
         };
         failpoint::hit("refresh-locked");
-        let is_doubtful = match self.resolve(&intent).await {
+        let is_doubtful = match kept_alive(&mut locks, self.resolve(&intent, &scratch)).await {
             Resolved::Ended(outcome) => return outcome,
             Resolved::Nothing => false,
             Resolved::Doubtful => true,
@@ -83,8 +102,16 @@ impl Refresh<'_> {
         if let Some(why) = self.side.write_lock_blocked(&self.source) {
             return Self::outcome(Ended::NotSent, &spent, None, why.to_owned());
         }
-        let request = match self.side.request(&self.token_url, &document, &credential, &token) {
-            Ok(request) => request,
+        let prepared = match &self.by {
+            Spender::Request(url) => {
+                self.side.request(url, &document, &credential, &token).map(Errand::Request)
+            }
+            Spender::Exchange(exchange) => exchange
+                .prepare(self.login, &scratch, &document, &credential, &token)
+                .map(|run| Errand::Exchange(Box::new(run))),
+        };
+        let errand = match prepared {
+            Ok(errand) => errand,
             Err(why) => return Self::outcome(Ended::NotSent, &spent, None, why),
         };
         failpoint::hit("refresh-proven");
@@ -94,7 +121,7 @@ impl Refresh<'_> {
         };
         failpoint::hit("refresh-intended");
         let began = clock::boottime();
-        let spending = Spending { intent: &intent, begun, token, spent, is_doubtful, began };
+        let spending = Spending { intent: &intent, begun, scratch, token, spent, is_doubtful, began };
         let spent = &spending.spent;
         if !locks.are_ours() {
             spending.was_not_spent();
@@ -105,17 +132,10 @@ impl Refresh<'_> {
                 "the lock was taken over".into(),
             );
         }
-        let ended = {
-            let spending = self.spend(&spending, request);
-            tokio::pin!(spending);
-            // The locks are kept alive until the answer is stored: a CLI that took them over before
-            // would spend the old token again. One that is lost stops nothing: the answer may be
-            // the only copy of the login. It is stored by compare-and-swap.
-            tokio::select! {
-                ended = &mut spending => ended,
-                _lost = locks.beat_until_lost() => spending.await,
-            }
-        };
+        // The locks are kept alive until the answer is stored: a CLI that took them over before would
+        // spend the old token again. One that is lost stops nothing: the answer may be the only copy
+        // of the login. It is stored by compare-and-swap.
+        let ended = kept_alive(&mut locks, self.spend(&spending, errand)).await;
         failpoint::hit("refresh-before-unlock");
         drop(locks);
         match ended {
@@ -124,20 +144,22 @@ impl Refresh<'_> {
         }
     }
 
-    async fn spend(&self, spending: &Spending<'_>, request: Request) -> Spent {
-        let reply = endpoint::send(request).await;
+    async fn spend(&self, spending: &Spending<'_>, errand: Errand) -> Spent {
+        let mut clock_ahead = None;
+        let answer = match errand {
+            Errand::Request(request) => endpoint::send(request).await.map(|reply| {
+                clock_ahead = reply.date.and_then(|date| server_time::ahead_of(date, spending.began));
+                token_answer::judge(reply.status, reply.retry_after.as_deref(), reply.body.expose())
+            }),
+            Errand::Exchange(run) => exchange::spend(&run, &spending.scratch, self.buses).await,
+        };
         failpoint::hit("refresh-answered");
         let spent = &spending.spent;
-        match reply {
-            Ok(reply) => {
-                let clock_ahead = reply.date.and_then(|date| server_time::ahead_of(date, spending.began));
-                let answer =
-                    token_answer::judge(reply.status, reply.retry_after.as_deref(), reply.body.expose());
-                match self.follow(spending, answer).await {
-                    Spent::Ended(outcome) => Spent::Ended(Outcome { clock_ahead, ..outcome }),
-                    refused @ Spent::Refused(_) => refused,
-                }
-            }
+        match answer {
+            Ok(answer) => match self.follow(spending, answer).await {
+                Spent::Ended(outcome) => Spent::Ended(Outcome { clock_ahead, ..outcome }),
+                refused @ Spent::Refused(_) => refused,
+            },
             Err(error @ (SendError::Url(_) | SendError::NotSent(_))) => {
                 spending.was_not_spent();
                 Spent::Ended(Self::outcome(Ended::NotSent, spent, None, error.to_string()))
@@ -157,11 +179,9 @@ impl Refresh<'_> {
             Self::outcome(Ended::Failed, spent, wait, detail)
         };
         Spent::Ended(match answer {
-            Answer::Granted(grant) => {
-                self.keep(spending, renewed(grant, server_time::wall_at(spending.began))).await
-            }
+            Answer::Granted(grant) => self.keep(spending, grant).await,
             Answer::Rejected { error } => {
-                let _ = spending.intent.end();
+                spending.settle();
                 return Spent::Refused(error);
             }
             Answer::BadRequest { error } => failed(
@@ -179,15 +199,20 @@ impl Refresh<'_> {
     }
 
     /// Records the new tokens, then stores them.
-    async fn keep(&self, spending: &Spending<'_>, renewed: Renewed) -> Outcome {
-        let Spending { intent, begun, token, spent, .. } = spending;
+    async fn keep(&self, spending: &Spending<'_>, mut grant: Grant) -> Outcome {
+        let Spending { begun, token, spent, .. } = spending;
+        let told = match self.by {
+            Spender::Request(_) => None,
+            Spender::Exchange(_) => exchange::cap(&mut grant),
+        };
+        let renewed = renewed(grant, token, server_time::wall_at(spending.began));
         let recorded = begun.record(token, &renewed, clock::now());
         failpoint::hit("refresh-recorded");
         match self.store(token, &renewed).await {
             Ok(how) => {
                 failpoint::hit("refresh-stored");
-                let _ = intent.end();
-                Self::sent(how, spent, None, "stored".into())
+                spending.settle();
+                Self::sent(how, spent, None, told.unwrap_or_else(|| "stored".into()))
             }
             // The record stays and is completed by the next run.
             Err(why) => {
@@ -243,23 +268,29 @@ impl Refresh<'_> {
     }
 
     /// Resolves what an earlier run left.
-    async fn resolve(&self, intent: &Intent) -> Resolved {
-        let found = match intent.find() {
+    async fn resolve(&self, intent: &Intent, scratch: &Scratch) -> Resolved {
+        let mut found = match intent.find() {
             Ok(None) => return Resolved::Nothing,
             Ok(Some(found)) => found,
             Err(error) => return Resolved::Ended(self.not_sent(None, error.to_string())),
         };
+        if found.answer.is_none() && scratch.is_there() {
+            match self.in_scratch(intent, scratch, &found).await {
+                Ok(answer) => found.answer = answer,
+                Err(outcome) => return Resolved::Ended(outcome),
+            }
+        }
         let ended = |how, detail| Resolved::Ended(Self::outcome(how, &found.spent, None, detail));
         match &found.answer {
             Some((token, renewed)) => match self.store(token, renewed).await {
                 Ok(how) => {
-                    let _ = intent.end();
+                    settle(intent, scratch);
                     ended(how, "an interrupted refresh was completed".into())
                 }
                 Err(why) => ended(Ended::Unknown, why),
             },
             None if self.has_moved_on(&found.spent) => {
-                let _ = intent.end();
+                settle(intent, scratch);
                 if self.only_resolves {
                     ended(Ended::Adopted, "somebody else had refreshed it".into())
                 } else {
@@ -269,6 +300,45 @@ impl Refresh<'_> {
             // The one way past an unknown is a person who asks for it.
             None if self.is_forced => Resolved::Doubtful,
             None => ended(Ended::Unknown, unknown_since(&found)),
+        }
+    }
+
+    /// What an interrupted exchange left in its scratch directory: an answer, which lies safe
+    /// there, or nothing. An exchange that is known to have brought nothing ends here.
+    async fn in_scratch(
+        &self,
+        intent: &Intent,
+        scratch: &Scratch,
+        found: &Found,
+    ) -> Result<Option<(Secret, Renewed)>, Outcome> {
+        let ended = |how, detail: String| Self::outcome(how, &found.spent, None, detail);
+        if !scratch.is_left_alone(self.login, self.buses).await {
+            return Err(ended(Ended::Unknown, "the CLI of an interrupted exchange still runs".into()));
+        }
+        match scratch.answer() {
+            Ok(Answer::Granted(mut grant)) => {
+                exchange::cap(&mut grant);
+                // A source that holds another token is not written, whatever this one was.
+                let spent = match self.read() {
+                    SourceReading::Ok(Credential { refresh: Some(token), .. })
+                        if self.key.fingerprint(&token) == found.spent =>
+                    {
+                        token
+                    }
+                    _ => Secret::new(String::new()),
+                };
+                let renewed = renewed(grant, &spent, clock::now());
+                Ok(Some((spent, renewed)))
+            }
+            Ok(_) => {
+                settle(intent, scratch);
+                Err(ended(Ended::Failed, "an interrupted exchange was refused".into()))
+            }
+            Err(SendError::NotSent(why)) => {
+                settle(intent, scratch);
+                Err(ended(Ended::NotSent, why))
+            }
+            Err(_) => Ok(None),
         }
     }
 
@@ -325,6 +395,30 @@ impl Refresh<'_> {
     }
 }
 
+/// Does the work while the locks are kept alive; a lock that is lost does not stop it.
+async fn kept_alive<T>(locks: &mut Locks, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => done,
+        _lost = locks.beat_until_lost() => work.await,
+    }
+}
+
+/// Ends an intent whose token is accounted for, and removes what the exchange left of it.
+fn settle(intent: &Intent, scratch: &Scratch) {
+    // What cannot be removed now is resolved again by the next run, and found done.
+    if intent.end().is_ok() {
+        failpoint::hit("refresh-settled");
+        let _ = scratch.remove();
+    }
+}
+
+/// How the token is going to be spent.
+enum Errand {
+    Request(Request),
+    Exchange(Box<CliRun>),
+}
+
 /// What came of an earlier run's intent.
 enum Resolved {
     /// This run has its outcome.
@@ -354,6 +448,7 @@ enum Spent {
 struct Spending<'a> {
     intent: &'a Intent,
     begun: Begun<'a>,
+    scratch: Scratch,
     token: Secret,
     spent: Fingerprint,
     /// An earlier run may have spent it: only an answer about the token itself ends that doubt.
@@ -367,8 +462,12 @@ impl Spending<'_> {
     /// This run did not spend it.
     fn was_not_spent(&self) {
         if !self.is_doubtful {
-            let _ = self.intent.end();
+            self.settle();
         }
+    }
+
+    fn settle(&self) {
+        settle(self.intent, &self.scratch);
     }
 }
 
@@ -376,12 +475,13 @@ fn unknown_since(found: &Found) -> String {
     format!("a refresh of {} was interrupted; its token may have been spent", found.at)
 }
 
-fn renewed(grant: Grant, now: Timestamp) -> Renewed {
+/// A refresh token that comes back unchanged is no new one.
+fn renewed(grant: Grant, spent: &Secret, now: Timestamp) -> Renewed {
     let lifetime = grant.expires_in.unwrap_or(UNSTATED_LIFETIME);
     Renewed {
         expires_at: grant.access.as_ref().map(|_| now.after(lifetime)),
         access: grant.access,
-        refresh: grant.refresh,
+        refresh: grant.refresh.filter(|token| token != spent),
         id_token: grant.id_token,
         login_deadline: grant.login_ends_in.map(|ends| now.after(ends)),
         scopes: grant.scopes,

@@ -1,20 +1,18 @@
 //! `cli` mode: the provider's own CLI refreshes its login, and we look whether it did. Success is a
 //! new generation on disk, never an exit code.
 //!
-//! The CLI is a just-in-time compiler that must not be killed in mid-refresh: it runs as a transient
-//! unit of the user's manager, where neither our sandbox nor our stop reaches it, and as a child in
-//! a process group of its own only where there is no manager.
+//! How it is run, so that nobody breaks it off in mid-refresh, is `cli_run`'s.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::claude;
+use super::cli_run::{CliRun, GRACE, RunEnd};
 use crate::base::id::{LoginId, Provider};
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::search;
-use crate::systemd::bus::{BusAddresses, Scope};
-use crate::systemd::job::ServiceManager;
-use crate::systemd::transient::TransientService;
+use crate::systemd::bus::BusAddresses;
 
 /// A run with a slow model and a slow endpoint; the CLI's own request ends after 30 s.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -59,47 +57,72 @@ pub struct Official {
 }
 
 impl Official {
-    /// Runs the CLI once.
+    /// Runs the CLI once. `source` is the credential file that it keeps.
     ///
     /// # Errors
-    /// When it could not be run at all; how it ended is not looked at.
-    pub async fn run(&self, login: &LoginId) -> Result<(), String> {
-        let argv = self.argv().await?;
-        match ServiceManager::connect(Scope::User, &self.buses).await {
-            Ok(manager) => self.run_as_unit(&manager, login, argv).await,
-            Err(_) => self.run_as_child(argv).await,
-        }
+    /// When it could not be run at all; what it brought is not looked at.
+    pub async fn run(&self, login: &LoginId, source: &Path) -> Result<RunEnd, String> {
+        let unset = self.overrides.iter().filter(|(_, value)| value.is_empty());
+        let run = CliRun {
+            unit: format!("tokensink-refresh-{login}.service"),
+            description: format!("refresh of login {login} by its own CLI"),
+            argv: self.argv().await?,
+            environment: self.full_environment(),
+            unset: unset.map(|(name, _)| name.clone()).collect(),
+            secrets: None,
+            directory: None,
+            output: None,
+            joins: true,
+            deadline: DEADLINE,
+            grace: GRACE,
+        };
+        let is_at_work = || self.provider == Provider::Claude && claude::is_refreshing(source);
+        run.run(&self.buses, &is_at_work).await
     }
 
     async fn argv(&self) -> Result<Vec<String>, String> {
-        let command = match (&self.command, &self.program, &self.container) {
-            (Some(command), ..) => command.clone(),
-            (None, None, None) => return Err("the official CLI is not found".into()),
-            (None, program, container) if self.provider == Provider::Codex => {
-                let program = program.as_ref().filter(|_| container.is_none());
-                let program = program.map_or("codex".to_owned(), |program| program.display().to_string());
+        let prefix = self.container_prefix()?;
+        let name = if self.provider == Provider::Codex { "codex" } else { "claude" };
+        let program = match (&self.program, &self.container) {
+            _ if self.command.is_some() => String::new(),
+            (_, Some(_)) => name.to_owned(),
+            (Some(program), None) => program.display().to_string(),
+            (None, None) => return Err("the official CLI is not found".into()),
+        };
+        let command = match &self.command {
+            Some(command) => command.clone(),
+            None if self.provider == Provider::Codex => {
                 vec!["/bin/sh".to_owned(), "-c".to_owned(), CODEX_ASKED.to_owned(), program]
             }
-            (None, Some(program), None) => self.safest(program).await,
-            (None, _, Some(_)) => {
-                [&["claude"][..], &PROMPT[..]].concat().into_iter().map(str::to_owned).collect()
-            }
+            None => self.safest(&prefix, program).await,
         };
-        let Some(container) = &self.container else { return Ok(command) };
+        Ok([prefix, command].concat())
+    }
+
+    /// What makes a command one of the container, with the overrides; nothing without a container.
+    fn container_prefix(&self) -> Result<Vec<String>, String> {
+        let Some(container) = &self.container else { return Ok(Vec::new()) };
         let path = self.environment.get("PATH").map_or("", String::as_str);
-        let mut argv = vec![search::container_engine(path)?.to_owned(), "exec".to_owned()];
-        for (name, value) in &self.overrides {
-            argv.extend(["--env".to_owned(), format!("{name}={value}")]);
+        let engine = search::container_engine(path)?;
+        let engine = search::find_on(path, engine).map_or_else(|| engine.into(), |p| p.display().to_string());
+        let mut prefix = vec![engine, "exec".to_owned()];
+        let (unset, set): (Vec<_>, Vec<_>) = self.overrides.iter().partition(|(_, value)| value.is_empty());
+        for (name, value) in set {
+            prefix.extend(["--env".to_owned(), format!("{name}={value}")]);
         }
-        argv.push(container.clone());
-        argv.extend(command);
-        Ok(argv)
+        prefix.push(container.clone());
+        if !unset.is_empty() {
+            // An engine can empty a variable, not unset it.
+            prefix.push("env".to_owned());
+            prefix.extend(unset.into_iter().flat_map(|(name, _)| ["-u".to_owned(), name.clone()]));
+        }
+        Ok(prefix)
     }
 
     /// The prompt with every tidy option that this version's help knows.
-    async fn safest(&self, program: &Path) -> Vec<String> {
-        let program = program.display().to_string();
-        let help = process::run(self.spec(vec![program.clone(), "--help".to_owned()], HELP_DEADLINE)).await;
+    async fn safest(&self, prefix: &[String], program: String) -> Vec<String> {
+        let help = [prefix, &[program.clone(), "--help".to_owned()]].concat();
+        let help = process::run(self.spec(help, HELP_DEADLINE)).await;
         let help = help.map(|done| String::from_utf8_lossy(done.stdout.bytes.expose()).into_owned());
         let help = help.unwrap_or_default();
         let mut argv = vec![program];
@@ -135,30 +158,6 @@ impl Official {
             }
         }
         environment
-    }
-
-    async fn run_as_unit(
-        &self,
-        manager: &ServiceManager,
-        login: &LoginId,
-        argv: Vec<String>,
-    ) -> Result<(), String> {
-        let mut service = TransientService::oneshot(format!("refresh of login {login} by its own CLI"), argv);
-        service.environment = self.full_environment().into_iter().collect();
-        // The manager's environment is added to; what is to be unset is emptied, which the CLIs
-        // take for unset.
-        service
-            .environment
-            .extend(self.overrides.iter().filter(|(_, v)| v.is_empty()).map(|(k, v)| (k.clone(), v.clone())));
-        service.timeout_start = Some(DEADLINE);
-        service.timeout_stop = Some(Duration::from_secs(90));
-        let unit = format!("tokensink-refresh-{login}.service");
-        let mut job = manager.start_transient(&unit, &service).await.map_err(|e| e.to_string())?;
-        job.wait_facts(DEADLINE + Duration::from_secs(100)).await.map(drop).map_err(|e| e.to_string())
-    }
-
-    async fn run_as_child(&self, argv: Vec<String>) -> Result<(), String> {
-        process::run(self.spec(argv, DEADLINE)).await.map(drop).map_err(|e| e.to_string())
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod alarm;
 pub mod atomic_file;
 pub mod clock;
+pub mod detached;
 pub(crate) mod failpoint;
 pub mod lock;
 pub mod log;

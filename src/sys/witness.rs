@@ -1,6 +1,6 @@
-//! Best-effort looks at `/proc`: whether a program runs, and who may have written a file, the
-//! latter only when somebody overwrote a sink. inotify does not say who; a process that still has the file open, or whose command line
-//! names it, is a suspect and is called one.
+//! Best-effort looks at `/proc`: whether a program or a process of ours runs, and who may have written
+//! a file, the latter only when somebody overwrote a sink. inotify does not say who; a process that
+//! still has the file open, or whose command line names it, is a suspect and is called one.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -43,6 +43,16 @@ pub fn runs(name: &str) -> bool {
         is_process
             && std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
             && entry.metadata().is_ok_and(|meta| meta.uid() == user)
+    })
+}
+
+/// True while a process runs, as far as we may see, in whose environment `variable` is `value`.
+#[must_use]
+pub fn runs_with(variable: &str, value: &Path) -> bool {
+    let wanted = [variable.as_bytes(), b"=", value.as_os_str().as_encoded_bytes()].concat();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok()).any(|environment| {
+        zeroize::Zeroizing::new(environment).split(|byte| *byte == 0).any(|one| one == wanted)
     })
 }
 

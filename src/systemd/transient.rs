@@ -1,7 +1,8 @@
 //! Transient services: a command in a control group of its own, which outlives a restart of ours.
 //!
 //! Neither the command line nor the environment of a unit is private: every client of the bus can
-//! read both. No secret goes into a [`TransientService`].
+//! read both. No secret goes into a [`TransientService`]; of an environment file the bus shows the
+//! name only.
 //! Property names and types: org.freedesktop.systemd1(5) of systemd 252.
 
 use std::path::PathBuf;
@@ -27,6 +28,12 @@ pub struct TransientService {
     pub command: Vec<String>,
     /// Variables added to the manager's own environment; values are readable by others.
     pub environment: Vec<(String, String)>,
+    /// Variables of the manager's own environment that the command must not have.
+    pub unset: Vec<String>,
+    /// A file of further variables, read once when the program is executed; it must be there then.
+    pub environment_file: Option<PathBuf>,
+    /// The file that gets both output streams; `None` means the manager's default.
+    pub output: Option<PathBuf>,
     /// Where it runs; `None` means the manager's default.
     pub working_directory: Option<PathBuf>,
     /// When the start job is done.
@@ -50,6 +57,9 @@ impl TransientService {
             description: description.into(),
             command,
             environment: Vec::new(),
+            unset: Vec::new(),
+            environment_file: None,
+            output: None,
             working_directory: None,
             kind: TransientKind::Oneshot,
             timeout_start: None,
@@ -77,6 +87,16 @@ impl TransientService {
             let assignments: Vec<String> =
                 self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
             properties.push(("Environment", Variant::from(assignments)));
+        }
+        if !self.unset.is_empty() {
+            properties.push(("UnsetEnvironment", Variant::from(self.unset.clone())));
+        }
+        if let Some(file) = self.environment_file.as_ref().and_then(|f| f.to_str()) {
+            properties.push(("EnvironmentFiles", Variant::from(vec![(file, false)])));
+        }
+        if let Some(file) = self.output.as_ref().and_then(|f| f.to_str()) {
+            properties.push(("StandardOutputFile", Variant::from(file)));
+            properties.push(("StandardErrorFile", Variant::from(file)));
         }
         if let Some(directory) = self.working_directory.as_ref().and_then(|d| d.to_str()) {
             properties.push(("WorkingDirectory", Variant::from(directory)));
@@ -116,6 +136,9 @@ mod tests {
 
         let full = TransientService {
             environment: vec![("A".to_owned(), "b c".to_owned())],
+            unset: vec!["B".to_owned()],
+            environment_file: Some(PathBuf::from("/e")),
+            output: Some(PathBuf::from("/o")),
             working_directory: Some(PathBuf::from("/")),
             timeout_start: Some(Duration::from_secs(1)),
             timeout_stop: Some(Duration::from_millis(2)),
@@ -125,6 +148,9 @@ mod tests {
         let sent = full.properties(true);
         let find = |name: &str| sent.iter().find(|(n, _)| *n == name).map(|(_, value)| value);
         assert_eq!(find("Environment"), Some(&Variant::from(vec!["A=b c".to_owned()])));
+        assert_eq!(find("UnsetEnvironment"), Some(&Variant::from(vec!["B".to_owned()])));
+        assert_eq!(find("EnvironmentFiles"), Some(&Variant::from(vec![("/e", false)])));
+        assert_eq!(find("StandardErrorFile"), Some(&Variant::from("/o")));
         assert_eq!(find("TimeoutStartUSec"), Some(&Variant::from(1_000_000_u64)));
         assert_eq!(find("TimeoutStopUSec"), Some(&Variant::from(2_000_u64)));
         assert_eq!(find("RuntimeMaxUSec"), Some(&Variant::from(u64::MAX)));

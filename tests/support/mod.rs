@@ -5,10 +5,13 @@
 
 pub mod cache;
 pub mod claude;
+pub mod cli_host;
 pub mod codex;
+pub mod container;
 pub mod host;
 pub mod npm;
 pub mod nspawn;
+pub mod private_manager;
 pub mod provider;
 pub mod remote;
 pub mod run;

@@ -45,8 +45,9 @@ for root in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
     groups="$groups $root/$2"
 done
 exec 3<&0
-GROUPS_TO_JOIN="$groups" unshare --mount --propagation private sh -c '
+GROUPS_TO_JOIN="$groups" unshare --mount $ISOLATION --propagation private sh -c '
     set -e
+    [ -z "$ISOLATION" ] || ip link set lo up
     for group in $GROUPS_TO_JOIN; do echo $$ >"$group/cgroup.procs"; done
     mkdir -p /run/systemd
     mount -t tmpfs tmpfs /run/systemd
@@ -85,6 +86,15 @@ impl PrivateManager {
     ///
     /// Panics with the reason when a tool is missing, we are not root, or it does not come up.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One in a network namespace with nothing but loopback, as everything is that it starts.
+    pub fn isolated() -> Self {
+        Self::start_with("--net")
+    }
+
+    fn start_with(isolation: &str) -> Self {
         for (tool, package) in TOOLS {
             assert!(Path::new(tool).exists(), "this test needs {tool} (Debian package {package})");
         }
@@ -105,6 +115,7 @@ impl PrivateManager {
             .arg(dir.path())
             .arg(&group)
             .env("SYSTEMD", SYSTEMD)
+            .env("ISOLATION", isolation)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -177,13 +188,13 @@ impl PrivateManager {
         self.systemctl_ok(&["daemon-reload"]);
     }
 
-    /// A program inside the manager's mount namespace, with [`environment`](Self::environment)
+    /// A program inside the manager's mount and network namespaces, with [`environment`](Self::environment)
     /// and nothing else in its environment but a search path.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("/usr/bin/nsenter");
         command
             .arg(format!("--target={}", self.pid))
-            .args(["--mount", "--"])
+            .args(["--mount", "--net", "--"])
             .arg(program)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
