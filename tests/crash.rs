@@ -36,7 +36,42 @@ enum Beginning {
     Rotation,
 }
 
-fn prepared(beginning: Beginning) -> Home {
+/// Whose login is handed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Claude,
+    Codex,
+}
+
+impl Source {
+    /// The configuration of the stage, for this source.
+    fn of(self, text: &str) -> String {
+        match self {
+            Self::Claude => text.to_owned(),
+            Self::Codex => text.replace("provider = \"claude\"", "provider = \"codex\""),
+        }
+    }
+
+    fn rotate(self, home: &Home, login: &Login) {
+        if self == Self::Claude {
+            return home.rotate(login);
+        }
+        home.mkdir(".codex");
+        home.holds_tokens(".codex/auth.json");
+        // An opaque access token lasts for days from the last refresh.
+        let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string();
+        let document = serde_json::json!({
+            "auth_mode": "chatgpt",
+            "OPENAI_API_KEY": null,
+            "tokens": {"id_token": "e30.e30.c2ln", "access_token": login.access, "refresh_token": login.refresh,
+                "account_id": "acct-made-up"},
+            "last_refresh": now,
+        });
+        home.replace(".codex/auth.json", format!("{document:#}"));
+    }
+}
+
+fn prepared(source: Source, beginning: Beginning) -> Home {
     let home = Home::new();
     home.holds_tokens("outside.env");
     home.write("outside.env", "# kept\nOTHER=\"1\"\n");
@@ -46,20 +81,20 @@ fn prepared(beginning: Beginning) -> Home {
         "gateway.sh",
         "grep -o 'oat01-[^-]*-[0-9]*' \"$HOME/sinks/token.json\" | cut -d- -f3 >>\"$HOME/gateway.log\"\n",
     );
-    home.configure(&home.three_sinks(&format!(
+    home.configure(&source.of(&home.three_sinks(&format!(
         "[[gateway]]\nid = \"gateway\"\nsinks = [\"oauth\", \"env\", \"secret\"]\nmin_interval = \"1s\"\n\
          command = [\"/bin/sh\", {gateway:?}]\n"
-    )));
+    ))));
     if beginning == Beginning::Rotation {
-        home.rotate(&Login::nth(1));
+        source.rotate(&home, &Login::nth(1));
         let with_gateway = fs::read(home.path(".config/tokensink/tokensink.toml")).unwrap();
-        home.configure(&home.three_sinks(""));
+        home.configure(&source.of(&home.three_sinks("")));
         let daemon = home.start_as(home.unshared(MOUNT, &["daemon"]));
         daemon.until_ready();
         daemon.stop();
         home.replace(".config/tokensink/tokensink.toml", with_gateway);
     }
-    home.rotate(&Login::nth(2));
+    source.rotate(&home, &Login::nth(2));
     home
 }
 
@@ -78,8 +113,8 @@ fn is_done(home: &Home) -> bool {
 
 /// Runs the daemon until it dies at the `time`-th visit to `place`, and again. Returns whether it
 /// came there at all.
-fn dies(place: &str, time: u32, beginning: Beginning) -> bool {
-    let home = prepared(beginning);
+fn dies(place: &str, time: u32, source: Source, beginning: Beginning) -> bool {
+    let home = prepared(source, beginning);
     let before = contents(&home);
     let mut command = home.unshared(MOUNT, &["daemon"]);
     command.env("TOKENSINK_FAILPOINT", format!("{place}:{time}"));
@@ -123,10 +158,15 @@ fn dies(place: &str, time: u32, beginning: Beginning) -> bool {
 
 /// Dies at every visit to `place`; returns how many there are.
 fn every_visit(place: &str) {
-    for beginning in [Beginning::First, Beginning::Rotation] {
-        let visits = (1..MOST).take_while(|time| dies(place, *time, beginning)).count();
+    let cases = [
+        (Source::Claude, Beginning::First),
+        (Source::Claude, Beginning::Rotation),
+        (Source::Codex, Beginning::Rotation),
+    ];
+    for (source, beginning) in cases {
+        let visits = (1..MOST).take_while(|time| dies(place, *time, source, beginning)).count();
         assert!(visits > 0 && visits < MOST as usize - 1, "{place} is reached {visits} times");
-        println!("{place}: {visits} visits");
+        println!("{source:?} {place}: {visits} visits");
     }
 }
 
