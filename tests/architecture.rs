@@ -108,7 +108,7 @@ const MAY_EXPOSE: [(&str, &str); 29] = [
     ("src/refresher/exchange.rs", "hands what the CLI left to its format, and reads its messages"),
     ("src/refresher/generic.rs", "reads the client's secret"),
     ("src/refresher/intent.rs", "writes and reads the record of an answer"),
-    ("src/refresher/official.rs", "reads the help text of the CLI"),
+    ("src/refresher/official.rs", "reads the help text of the CLI, and what its app server answered"),
     ("src/sinks/mod.rs", "parses a template, which has no token yet"),
     ("src/sinks/openclaw.rs", "reads the gateway's configuration and the ids of its entries"),
     ("src/sys/atomic_file/in_place.rs", "the one writer: rewrites a bind-mounted file"),

@@ -280,6 +280,26 @@ fn the_app_server_refreshes_early_when_we_ask_it_to() {
 }
 
 #[test]
+fn a_refusal_that_the_app_server_hears_stops_the_login_and_any_other_failure_does_not() {
+    let invalid = r#"{"error":{"message":"x","code":"refresh_token_invalidated"}}"#;
+    for (status, body, outcome, again) in [
+        (401, invalid, "rejected", "blocked"),
+        (400, r#"{"error":"invalid_grant"}"#, "rejected", "blocked"),
+        (500, "oops", "failed", "blocked"),
+    ] {
+        let mut bench = Bench::new(3600);
+        bench.provider.set(json!({"status": status, "body": body}));
+        assert_eq!(bench.tokensink("cli", &["--force"]), outcome, "{status}");
+        assert_eq!(bench.tokensink("cli", &[]), again, "{status}");
+        assert_eq!(bench.held(), bench.pair.refresh, "nothing is deleted");
+        let sent = bench.provider.ledger().token_requests().count();
+        assert_eq!(sent, 1, "{status}");
+        let state = std::fs::read_to_string(bench.home.join(".local/state/tokensink/state.json")).unwrap();
+        assert_eq!(state.contains("\"rejected\""), outcome == "rejected", "{status}: {state}");
+    }
+}
+
+#[test]
 fn a_file_that_codex_could_not_replace_is_not_refreshed_by_it() {
     let spoilers: [fn(&Bench); 2] = [
         |bench| std::fs::hard_link(bench.file(), bench.home.join("twin")).unwrap(),

@@ -284,16 +284,36 @@ impl Run<'_> {
             overrides: self.login.refresh.env.clone(),
             environment: self.world.surroundings.cli_environment(),
             buses: apply::buses(self.world),
+            answers: self.state.intents().directory.join(format!("{}.answers", self.login.id)),
         };
         let source = self.world.source(&self.login.id).map(|s| s.path.as_path()).unwrap_or(Path::new(""));
-        let end = match official.run(&self.login.id, source).await {
-            Ok(end) => end,
+        let ran = match official.run(&self.login.id, source).await {
+            Ok(ran) => ran,
             Err(why) => return self.outcome(Some(&before), Ended::NotSent, why),
         };
-        let (ended, detail) = self.judge(&before, &generation, end).await;
+        if ran.was_refused {
+            self.wait_for_another(&generation).await;
+        }
+        let (ended, detail) = match self.judge(&before, &generation, ran.end).await {
+            (Ended::Failed, _) if ran.was_refused => {
+                (Ended::Rejected, "the CLI says that the provider refused the refresh token")
+            }
+            judged => judged,
+        };
         // A run that brought nothing is limited by the pauses after failures.
         let is_spent = ended != Ended::Failed;
         Outcome { is_spent, ..self.outcome(Some(&before), ended, detail.to_owned()) }
+    }
+
+    /// After a refusal: somebody who spent the same token before may not have stored its answer yet.
+    async fn wait_for_another(&self, generation: &Fingerprint) {
+        let doubts = Side::of(self.login).map_or(&[][..], |(side, _)| side.doubts());
+        for pause in doubts {
+            tokio::time::sleep(*pause).await;
+            if self.read().is_some_and(|now| self.key.generation(&now) != *generation) {
+                return;
+            }
+        }
     }
 
     /// What a run of the CLI brought: never what it said, always what is on disk. Older versions

@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::claude;
 use super::cli_run::{CliRun, GRACE, RunEnd};
 use crate::base::id::{LoginId, Provider};
+use crate::base::secret::Document;
+use crate::sys::atomic_file::{self, Expected, FileState, Policy};
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::search;
 use crate::systemd::bus::BusAddresses;
@@ -32,6 +36,8 @@ const CODEX_ASKED: &str = concat!(
     r#""}}}' '{"method":"initialized"}' '{"id":2,"method":"account/read","params":{"refreshToken":true}}'; "#,
     r#"sleep 20; } | exec "$0" app-server"#,
 );
+/// The number of the last of them.
+const ASKED_AS: u32 = 2;
 /// Options that keep a run from leaving traces or starting the owner's tools, with their values;
 /// each is used when the version at hand knows it.
 const TIDY: [&[&str]; 4] =
@@ -54,6 +60,17 @@ pub struct Official {
     pub environment: BTreeMap<String, String>,
     /// Where the buses are.
     pub buses: BusAddresses,
+    /// A file of ours for what an app server answers; it is removed after the run.
+    pub answers: PathBuf,
+}
+
+/// What is known of a run, beside what it left on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub end: RunEnd,
+    /// The CLI said that the provider refused the token for good. Only Codex's app server says that.
+    pub was_refused: bool,
 }
 
 impl Official {
@@ -61,8 +78,10 @@ impl Official {
     ///
     /// # Errors
     /// When it could not be run at all; what it brought is not looked at.
-    pub async fn run(&self, login: &LoginId, source: &Path) -> Result<RunEnd, String> {
+    pub async fn run(&self, login: &LoginId, source: &Path) -> Result<Ran, String> {
         let unset = self.overrides.iter().filter(|(_, value)| value.is_empty());
+        let is_asked = self.provider == Provider::Codex && self.command.is_none();
+        let output = if is_asked { Some(self.blank_answers()?) } else { None };
         let run = CliRun {
             unit: format!("tokensink-refresh-{login}.service"),
             description: format!("refresh of login {login} by its own CLI"),
@@ -71,13 +90,40 @@ impl Official {
             unset: unset.map(|(name, _)| name.clone()).collect(),
             secrets: None,
             directory: None,
-            output: None,
+            output,
             joins: true,
             deadline: DEADLINE,
             grace: GRACE,
         };
         let is_at_work = || self.provider == Provider::Claude && claude::is_refreshing(source);
-        run.run(&self.buses, &is_at_work).await
+        let end = run.run(&self.buses, &is_at_work).await;
+        let was_refused = is_asked && self.was_refused();
+        self.remove_answers();
+        end.map(|end| Ran { end, was_refused })
+    }
+
+    fn blank_answers(&self) -> Result<PathBuf, String> {
+        self.remove_answers();
+        let blank = Document::new(b"\n".to_vec());
+        atomic_file::stage(&self.answers, &blank, Expected::Absent, Policy::default())
+            .and_then(atomic_file::Staged::commit)
+            .map_err(|error| error.to_string())?;
+        Ok(self.answers.clone())
+    }
+
+    fn remove_answers(&self) {
+        // What cannot be removed now is in the way of the next run, which says so.
+        let _ = std::fs::remove_file(&self.answers);
+    }
+
+    /// Whether the app server knows no account any more after it was told to refresh (0.165, 0.169:
+    /// after a refusal for good; after any other failure it still names the account).
+    fn was_refused(&self) -> bool {
+        let FileState::Present(file) = atomic_file::observe(&self.answers) else { return false };
+        let text = String::from_utf8_lossy(file.document.expose()).into_owned();
+        let mut messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let answer = messages.find(|message| message.get("id") == Some(&Value::from(ASKED_AS)));
+        answer.is_some_and(|answer| answer.pointer("/result/account") == Some(&Value::Null))
     }
 
     async fn argv(&self) -> Result<Vec<String>, String> {
