@@ -82,11 +82,12 @@ const SOFT_LIMIT: usize = 300;
 
 /// Files outside `base` whose program code opens a secret or a document of secrets, each with its
 /// reason.
-const MAY_EXPOSE: [(&str, &str); 29] = [
+const MAY_EXPOSE: [(&str, &str); 32] = [
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/plan.rs", "hands a target's document to its format"),
     ("src/daemon/apply.rs", "a command sink gets the access token on its standard input"),
+    ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),
     ("src/format/auth_profiles.rs", "compares the provider of an entry, which is text"),
     ("src/format/claude.rs", "takes account and reason out of the document, which are text"),
@@ -99,6 +100,7 @@ const MAY_EXPOSE: [(&str, &str); 29] = [
     ("src/format/oauth_json.rs", "takes the account out of the document, which is text"),
     ("src/format/template.rs", "renders the tokens that a template asks for"),
     ("src/gateway/command.rs", "bounds what a gateway's command printed"),
+    ("src/gateway/openclaw.rs", "hands the gateway's own token to its CLI and reads what that answers"),
     ("src/oauth/endpoint.rs", "sends the request's body"),
     ("src/providers/mod.rs", "hands the source's document to its format"),
     ("src/refresher/claude.rs", "hands the source's document to its format"),
@@ -110,7 +112,8 @@ const MAY_EXPOSE: [(&str, &str); 29] = [
     ("src/refresher/intent.rs", "writes and reads the record of an answer"),
     ("src/refresher/official.rs", "reads the help text of the CLI, and what its app server answered"),
     ("src/sinks/mod.rs", "parses a template, which has no token yet"),
-    ("src/sinks/openclaw.rs", "reads the gateway's configuration and the ids of its entries"),
+    ("src/sinks/openclaw/mod.rs", "reads the gateway's configuration and the ids of its entries"),
+    ("src/sinks/openclaw/probe.rs", "reads manifests, unit files and the gateway's configuration"),
     ("src/sys/atomic_file/in_place.rs", "the one writer: rewrites a bind-mounted file"),
 ];
 

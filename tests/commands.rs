@@ -22,6 +22,8 @@ mod stage;
 mod bad_input;
 #[path = "commands/config.rs"]
 mod config;
+#[path = "commands/openclaw.rs"]
+mod openclaw;
 #[path = "commands/providers.rs"]
 mod providers;
 #[path = "commands/sinks.rs"]

@@ -74,6 +74,9 @@ pub struct SetupArguments {
     /// Show what would be written and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Take back what was set up in OpenClaw's own configuration
+    #[arg(long, conflicts_with_all = ["yes", "dry_run"])]
+    pub undo: bool,
 }
 
 /// Who refreshes.

@@ -11,8 +11,10 @@ use super::exit::Exit;
 use super::{load, output};
 use crate::base::secret::Document;
 use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
-use crate::daemon::detect;
 use crate::daemon::world::World;
+use crate::daemon::{apply, detect};
+use crate::gateway::openclaw;
+use crate::gateway::unit::Managers;
 use crate::sys::atomic_file::{self, Expected, Policy};
 use crate::sys::paths::Surroundings;
 
@@ -22,6 +24,9 @@ const DROP_IN: &str = "tokensink.d/50-setup.toml";
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
+    if arguments.undo {
+        return undo(surroundings, only);
+    }
     match load::configuration(&surroundings, only) {
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
         Ok(loaded) if !loaded.files.is_empty() => {
@@ -49,6 +54,41 @@ pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<
          loginctl enable-linger                       keep it running while you are logged out\n",
     );
     Exit::Done
+}
+
+/// Makes every OpenClaw that refers to a file of ours forget it, and removes the file.
+fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
+    let world = match load::world(surroundings, only) {
+        Ok((world, _)) => world,
+        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+    };
+    let managed =
+        world.settings.sinks.iter().find(|s| matches!(s.kind, SinkKind::OpenClaw { manage: true, .. }));
+    if let Some(sink) = managed {
+        let why =
+            format!("sink {} has manage = true and would be set up again; make that false first", sink.id);
+        return output::failure(why, Exit::Failed);
+    }
+    let references = apply::references(&world);
+    if references.is_empty() {
+        output::print("no OpenClaw refers to a file of ours; nothing to do\n");
+        return Exit::Done;
+    }
+    let means = apply::means(&world, &Managers::default());
+    let undone = output::block_on(async {
+        for (gateway, instance, reference) in &references {
+            openclaw::take_back(gateway, instance, reference, &means).await.map_err(|f| f.summary)?;
+            let removed = std::fs::remove_file(&reference.path);
+            removed.map_err(|error| format!("{}: {error}", reference.path.display()))?;
+            output::print(&format!("{gateway} does not refer to {} any more\n", reference.path.display()));
+        }
+        Ok::<_, String>(())
+    });
+    match undone {
+        Ok(Ok(())) => Exit::Done,
+        Ok(Err(why)) => output::failure(why, Exit::Failed),
+        Err(error) => output::failure(error, Exit::Failed),
+    }
 }
 
 /// What was found, one line each.

@@ -14,7 +14,7 @@ use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::LoginId;
 use crate::base::time::short_duration;
 use crate::core::health;
-use crate::core::memory::GenerationRecord;
+use crate::core::memory::{Failure, GenerationRecord, Then};
 use crate::core::model::{Plan, TargetState};
 use crate::core::plan;
 use crate::daemon::apply::{self, Attempt, Waiting};
@@ -216,19 +216,16 @@ async fn follow(
         let id = &waiting.gateway.id;
         // A person who asks does not wait for the next attempt after a failed one.
         let is_due = waiting.at <= clock::now() || waiting.has_failed;
-        if !is_due || done.attempts.iter().any(|a| &a.gateway == id && a.outcome.is_err()) {
+        let has_failed =
+            |a: &Attempt| &a.gateway == id && a.outcome.as_ref().is_err_and(|f| f.then != Then::MoreForce);
+        if !is_due || done.attempts.iter().any(has_failed) {
             continue;
         }
         // A daemon that is at it is waited for: the command ends when the change is settled.
         let means = apply::means(world, &Managers::default());
-        let attempt = apply::attempt(
-            state.clone(),
-            waiting.gateway,
-            waiting.change,
-            means,
-            APPLY_PATIENCE,
-            oneshot::channel().0,
-        );
+        let instances = apply::instances(world, &report.memory, &waiting.gateway);
+        let attempt =
+            apply::attempt(state.clone(), waiting, instances, means, APPLY_PATIENCE, oneshot::channel().0);
         done.attempts.extend(attempt.await);
         acted = true;
     }
@@ -244,7 +241,7 @@ fn finish(is_json: bool, world: &World, report: &PassReport, done: &Done) -> Exi
     let failed = report.failed.len()
         + report.plan.targets.iter().filter(is_failed).count()
         + done.delivered.iter().filter(|(_, outcome)| outcome.is_err()).count()
-        + done.attempts.iter().filter(|a| a.outcome.is_err()).count();
+        + done.attempts.iter().filter(|a| a.outcome.as_ref().is_err_and(is_final)).count();
     if is_json {
         output::print_json(&json!({
             "format_version": 1,
@@ -261,6 +258,12 @@ fn finish(is_json: bool, world: &World, report: &PassReport, done: &Done) -> Exi
     if failed == 0 { Exit::Done } else { Exit::Failed }
 }
 
+/// True for a failure that leaves the gateway without what it needs: one that is down reads it when
+/// it starts, and one that needs more force has got it or waits for it.
+fn is_final(failure: &Failure) -> bool {
+    matches!(failure.then, Then::Again | Then::Unfit)
+}
+
 fn actions(done: &Done) -> Vec<Value> {
     let written = done.written.iter().map(|w| {
         json!({"action": "write", "sink": w.target.sink, "target": w.target.to_string(), "login": w.login,
@@ -274,7 +277,7 @@ fn actions(done: &Done) -> Vec<Value> {
         match &attempt.outcome {
             Ok(applied) => json!({"action": applied.action.as_str(), "gateway": attempt.gateway, "ok": true,
                                   "outcome": applied.outcome, "took_ms": took}),
-            Err(failure) => json!({"action": "restart", "gateway": attempt.gateway, "ok": false,
+            Err(failure) => json!({"action": "apply", "gateway": attempt.gateway, "ok": false,
                                    "code": failure.code, "error": failure.summary, "took_ms": took}),
         }
     });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::memory::{GatewayMemory, Retry, TargetMemory};
+use super::model::Force;
 use crate::base::fingerprint::Fingerprint;
 use crate::base::time::Timestamp;
 
@@ -11,15 +12,19 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait between attempts.
 const BACKOFF_MOST: Duration = Duration::from_secs(15 * 60);
 
-/// When the pending change of a gateway is due; `None` when nothing is pending. A rate limit never
-/// delays a restart past the end of the token that the gateway uses now.
+/// When the pending change of a gateway is due; `None` when nothing is pending. A reload, which
+/// interrupts nothing, is due at once. A rate limit never delays a restart past the end of the token
+/// that the gateway uses now.
 #[must_use]
 pub fn due_at(memory: &GatewayMemory, min_interval: Duration) -> Option<Timestamp> {
     let pending = memory.pending.as_ref()?;
     if let Some(not_before) = pending.not_before {
         return Some(not_before);
     }
-    let Some(last) = memory.last_at else { return Some(pending.since) };
+    if pending.force < Force::Restart {
+        return Some(pending.since);
+    }
+    let Some(last) = memory.restarted_at else { return Some(pending.since) };
     let limited = last.after(min_interval).max(pending.since);
     Some(pending.token_ends.map_or(limited, |ends| limited.min(ends.max(pending.since))))
 }
@@ -62,8 +67,9 @@ mod tests {
                 token_ends: ends.map(at),
                 attempts: 0,
                 not_before: None,
+                force: Force::Restart,
             }),
-            last_at: last.map(at),
+            restarted_at: last.map(at),
             ..GatewayMemory::default()
         }
     }
@@ -82,6 +88,13 @@ mod tests {
     fn the_interval_never_delays_a_restart_past_the_end_of_the_token_in_use() {
         assert_eq!(due_at(&gateway(100, Some(50), Some(300)), TEN_MINUTES), Some(at(300)));
         assert_eq!(due_at(&gateway(100, Some(50), Some(20)), TEN_MINUTES), Some(at(100)), "already over");
+    }
+
+    #[test]
+    fn a_reload_waits_for_no_interval() {
+        let mut memory = gateway(100, Some(50), None);
+        memory.pending.as_mut().unwrap().force = Force::Reload;
+        assert_eq!(due_at(&memory, TEN_MINUTES), Some(at(100)));
     }
 
     #[test]

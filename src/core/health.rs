@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::clock::Judgement;
-use super::memory::{LoginMemory, Memory, TargetMemory};
-use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, Render, TargetState};
+use super::memory::{LoginMemory, Memory, TargetMemory, Then};
+use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, Render, SupplyForm, TargetState};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
 use super::verdict::{self, LoginState};
@@ -59,7 +59,11 @@ pub fn findings(
     for gateway in &desired.gateways {
         let Some(known) = memory.gateways.get(&gateway.id) else { continue };
         if let Some(failure) = &known.failure {
-            let severity = if known.pending.is_some() { Severity::Critical } else { Severity::Warning };
+            let severity = match (failure.then, &known.pending) {
+                (Then::Down, _) => Severity::Notice,
+                (_, Some(_)) => Severity::Critical,
+                (_, None) => Severity::Warning,
+            };
             let finding = Finding::new(failure.code, severity, gateway.id.as_str(), failure.summary.clone());
             found.push(finding.with_next(failure.next.clone()));
         }
@@ -251,10 +255,9 @@ fn overwritten(subject: &str, path: &str, known: &TargetMemory, now: Timestamp) 
 fn shared_families(desired: &Desired, observed: &Observed) -> Vec<Finding> {
     let hands_over = |sink: &super::model::DesiredSink| match &sink.render {
         Render::OAuthJson { refresh, .. } => *refresh,
-        Render::AuthProfiles { .. } => observed
-            .targets
-            .iter()
-            .any(|t| t.id.sink == sink.id && matches!(t.form, Some(EntryForm::OAuth { with_refresh: true }))),
+        Render::AuthProfiles { .. } => observed.targets.iter().any(|t| {
+            t.id.sink == sink.id && t.form == Some(SupplyForm::Entry(EntryForm::OAuth { with_refresh: true }))
+        }),
         Render::Template => observed
             .targets
             .iter()

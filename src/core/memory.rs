@@ -12,6 +12,7 @@ use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{GatewayId, LoginId};
 use crate::base::time::{ClockReading, Timestamp};
 use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
+use crate::core::model::Force;
 use crate::core::refresh::{RefreshMemory, Stop};
 
 /// How many generations of a login are remembered: three weeks at one rotation in eight hours.
@@ -222,12 +223,16 @@ pub struct GatewayMemory {
     pub last_action: LastAction,
     /// When that ended.
     pub last_at: Option<Timestamp>,
+    /// When it was last restarted or made anew from here.
+    pub restarted_at: Option<Timestamp>,
     /// Why the last attempt failed: a stable word and a sentence.
     pub failure: Option<Failure>,
     /// Whether it answered its probe after the last action; `None` without a probe.
     pub ready: Option<bool>,
     /// The unit's invocation after the last restart.
     pub invocation: Option<String>,
+    /// The release with which its configuration could not be set up.
+    pub unfit: Option<String>,
 }
 
 /// A change that a gateway has not been made to use yet. Written before the first rename.
@@ -242,6 +247,9 @@ pub struct Pending {
     pub attempts: u32,
     /// Not before this time (after a failed attempt).
     pub not_before: Option<Timestamp>,
+    /// What it takes.
+    #[serde(default)]
+    pub force: Force,
 }
 
 /// Why an attempt failed.
@@ -254,6 +262,38 @@ pub struct Failure {
     /// The next command a person should run; may be empty.
     #[serde(default)]
     pub next: String,
+    /// What it means for the change.
+    #[serde(default)]
+    pub then: Then,
+}
+
+/// What a failed attempt means for the change it began with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Then {
+    /// It is tried again.
+    #[default]
+    Again,
+    /// The gateway does not answer: it is down, and reads what its sinks hold when it starts, or it
+    /// is about to come up and may have read them before. It is tried again, and nobody is alarmed.
+    Down,
+    /// This force does not work here; the next greater one is needed.
+    MoreForce,
+    /// The gateway cannot be supplied in this way with the release it has; it is not tried again.
+    Unfit,
+}
+
+impl Failure {
+    /// A failure that is tried again, with the next command for a person (may be empty).
+    pub fn new(code: Code, summary: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code, summary: summary.into(), next: next.into(), then: Then::Again }
+    }
+
+    /// The same with another meaning for the change.
+    #[must_use]
+    pub fn meaning(self, then: Then) -> Self {
+        Self { then, ..self }
+    }
 }
 
 /// A finding and when it was raised.
@@ -277,12 +317,13 @@ pub struct FindingChanges {
 
 impl GatewayMemory {
     /// Notes that the gateway's sinks change now. A change that is still pending is part of it.
-    pub fn note_change(&mut self, now: Timestamp, token_ends: Option<Timestamp>) {
+    pub fn note_change(&mut self, now: Timestamp, token_ends: Option<Timestamp>, force: Force) {
         let before = self.pending.take();
         let since = before.as_ref().map_or(now, |p| now.max(p.since.after(Duration::from_millis(1))));
         // The gateway still uses the token from before the first of these changes.
-        let token_ends = before.map_or(token_ends, |p| p.token_ends);
-        self.pending = Some(Pending { since, token_ends, attempts: 0, not_before: None });
+        let token_ends = before.as_ref().map_or(token_ends, |p| p.token_ends);
+        let force = before.map_or(force, |p| p.force.max(force));
+        self.pending = Some(Pending { since, token_ends, attempts: 0, not_before: None, force });
     }
 
     /// Notes that the change of that time was applied; a later one stays pending.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::code::{Code, Finding};
 use crate::base::credential::SourceReading;
 use crate::base::fingerprint::Fingerprint;
@@ -123,15 +125,28 @@ impl fmt::Display for TargetId {
     }
 }
 
+/// What it takes that a gateway uses what a target of it holds; ordered by what it costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Force {
+    /// Nothing: the gateway reads the target anew at each use.
+    Nothing,
+    /// The gateway's own reload, which interrupts nothing.
+    Reload,
+    /// A restart.
+    #[default]
+    Restart,
+}
+
 /// When a change of a gateway's sinks is applied to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyRule {
     /// Never.
     Never,
-    /// When the gateway does not re-read what changed by itself.
+    /// When the gateway does not re-read what changed by itself, with the least force that works.
     WhenNeeded,
-    /// At every change.
-    Always,
+    /// At every change, with this force at least.
+    Always(Force),
 }
 
 /// What the world looked like at one moment.
@@ -179,14 +194,27 @@ pub struct ObservedTarget {
     pub content: TargetContent,
     /// Permission bits, when there is a file.
     pub mode: Option<u32>,
-    /// The form of a profile entry, decided by the release (auth-profiles targets only).
-    pub form: Option<EntryForm>,
+    /// What the release of the instance takes (openclaw and auth-profiles targets only).
+    pub form: Option<SupplyForm>,
     /// The parsed template (template targets only).
     pub template: Option<Template>,
-    /// The gateway reads this target anew at each use; a change needs no reload and no restart.
-    pub is_read_live: bool,
+    /// What a change of this target takes.
+    pub force: Force,
+    /// The gateway's configuration does not name this target yet, and it may be made to.
+    pub needs_set_up: bool,
     /// The release of the instance it belongs to, where there is one.
     pub release: Option<String>,
+    /// Why its gateway may not use it, whatever it holds.
+    pub doubt: Option<String>,
+}
+
+/// How the release of an OpenClaw takes a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SupplyForm {
+    /// As an entry of its JSON store.
+    Entry(EntryForm),
+    /// By a reference of its configuration to a file of ours that holds the access token alone.
+    Mirror,
 }
 
 /// What is at a target.
@@ -204,6 +232,10 @@ pub enum TargetContent {
     Refused(Code, String),
     /// Not a file: a command that is handed the credential.
     Delivery,
+    /// A document that somebody may be writing at this moment; to be looked at again.
+    Torn,
+    /// The gateway uses the source itself; there is nothing to hand over.
+    NotNeeded,
 }
 
 /// What a pass shall do. Empty means: nothing to do.
@@ -301,6 +333,10 @@ pub struct Apply {
     pub sinks: Vec<SinkId>,
     /// When the token it uses now ends; no rate limit may delay a restart past it.
     pub token_ends: Option<Timestamp>,
+    /// What it takes.
+    pub force: Force,
+    /// Its configuration has to be set up, whether a sink changes or not.
+    pub is_set_up: bool,
 }
 
 /// A generation seen for the first time.

@@ -9,8 +9,9 @@ use super::choose::{self, SinkStanding, SourceStanding};
 use super::clock::Judgement;
 use super::memory::{GenerationRecord, LoginMemory, Memory, TargetMemory};
 use super::model::{
-    Apply, ApplyRule, Delivery, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedTarget,
-    Plan, Render, Rotation, TargetContent, TargetState, TargetVerdict, Write, WriteReason,
+    Apply, ApplyRule, Delivery, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed,
+    ObservedTarget, Plan, Render, Rotation, SupplyForm, TargetContent, TargetState, TargetVerdict, Write,
+    WriteReason,
 };
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::{Credential, Held, SourceReading};
@@ -19,7 +20,7 @@ use crate::base::id::{LoginId, SinkId};
 use crate::base::secret::Document;
 use crate::base::time::Timestamp;
 use crate::format::auth_profiles::EntryForm;
-use crate::format::{Edit, auth_profiles, dotenv, oauth_json, secret_file};
+use crate::format::{Edit, auth_profiles, dotenv, mirror, oauth_json, secret_file};
 
 /// This many overwrites of one target within [`FIGHT_WINDOW`] are a fight with another writer.
 pub const FIGHT_COUNT: usize = 3;
@@ -27,6 +28,12 @@ pub const FIGHT_COUNT: usize = 3;
 pub const FIGHT_WINDOW: Duration = Duration::from_secs(600);
 /// During a fight a target is put right at most this often.
 const FIGHT_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long after a new generation its older ones are a gateway's own memory, not a stranger's: a
+/// busy gateway on a busy machine needed two minutes of reloads.
+const SETTLING: Duration = Duration::from_secs(600);
+/// A gateway that goes without a set-up is set up again after this time at the earliest.
+const SET_UP_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The credential that the sinks of a login should hold, with its generation.
 struct Current<'a> {
@@ -44,8 +51,8 @@ pub fn plan(
     now: Timestamp,
 ) -> Plan {
     let mut plan = Plan::default();
-    let mut changed: BTreeSet<SinkId> = BTreeSet::new();
-    let mut needs_apply: BTreeSet<SinkId> = BTreeSet::new();
+    let mut needs_apply: BTreeMap<SinkId, Force> = BTreeMap::new();
+    let mut needs_set_up: BTreeSet<SinkId> = BTreeSet::new();
     let targets = targets_by_login(desired, observed);
     for login in &desired.logins {
         let login_memory = memory.logins.get(&login.id);
@@ -57,26 +64,32 @@ pub fn plan(
                 login,
                 login_memory,
                 memory: memory.targets.get(&target.id.to_string()),
+                hindrance: hindrance(target, desired, memory),
+                is_settling: is_settling(target, login_memory, now),
             };
             let before = (plan.writes.len(), plan.deliveries.len());
             step.plan(current.as_ref(), key, now, &mut plan);
             let is_news = |write: &Write| write.reason != WriteReason::Expiry;
             let is_written = plan.writes.get(before.0..).is_some_and(|new| new.iter().any(is_news));
             if is_written || plan.deliveries.len() > before.1 {
-                changed.insert(sink.id.clone());
-                if !target.is_read_live {
-                    needs_apply.insert(sink.id.clone());
-                }
+                let force = needs_apply.entry(sink.id.clone()).or_insert(Force::Nothing);
+                *force = target.force.max(*force);
+            } else if target.needs_set_up
+                && plan.targets.last().is_some_and(|t| t.state == TargetState::Current)
+            {
+                needs_set_up.insert(sink.id.clone());
             }
         }
     }
     for gateway in &desired.gateways {
-        let relevant = match gateway.apply {
-            ApplyRule::Never => continue,
-            ApplyRule::WhenNeeded => &needs_apply,
-            ApplyRule::Always => &changed,
+        let force_of = |sink: &SinkId| match gateway.apply {
+            ApplyRule::Never => Force::Nothing,
+            ApplyRule::WhenNeeded => needs_apply.get(sink).copied().unwrap_or(Force::Nothing),
+            ApplyRule::Always(least) => {
+                needs_apply.get(sink).map_or(Force::Nothing, |need| (*need).max(least))
+            }
         };
-        plan.applies.extend(apply_of(gateway, relevant, desired, memory));
+        plan.applies.extend(apply_of(gateway, &force_of, &needs_set_up, desired, memory, now));
     }
     plan
 }
@@ -96,20 +109,57 @@ fn targets_by_login<'a>(
     targets
 }
 
+/// True while a gateway that keeps what it has read may write it back over a new generation: until
+/// its reload is proved by what it does not write any more (OpenClaw 2026.2.26 to 3.31).
+fn is_settling(target: &ObservedTarget, login: Option<&LoginMemory>, now: Timestamp) -> bool {
+    let keeps_a_snapshot = target.force == Force::Reload && target.form != Some(SupplyForm::Mirror);
+    let newest = login.and_then(LoginMemory::newest);
+    keeps_a_snapshot && newest.is_some_and(|record| now.since(record.seen_at) < SETTLING)
+}
+
+/// Why the configuration of a target's gateway, which does not name it yet, cannot be made to.
+fn hindrance(target: &ObservedTarget, desired: &Desired, memory: &Memory) -> Option<String> {
+    if !target.needs_set_up {
+        return None;
+    }
+    let reads = |g: &&DesiredGateway| g.sinks.contains(&target.id.sink) && g.apply != ApplyRule::Never;
+    let Some(gateway) = desired.gateways.iter().find(reads) else {
+        return Some(
+            "no [[gateway]] that may be reloaded names this sink, so nothing would follow it".to_owned(),
+        );
+    };
+    let unfit = memory.gateways.get(&gateway.id)?.unfit.as_ref()?;
+    (Some(unfit) == target.release.as_ref())
+        .then(|| format!("the configuration of OpenClaw {unfit} could not be made to refer to our file"))
+}
+
 fn apply_of(
     gateway: &DesiredGateway,
-    changed: &BTreeSet<SinkId>,
+    force_of: &dyn Fn(&SinkId) -> Force,
+    needs_set_up: &BTreeSet<SinkId>,
     desired: &Desired,
     memory: &Memory,
+    now: Timestamp,
 ) -> Option<Apply> {
-    let sinks: Vec<SinkId> = gateway.sinks.iter().filter(|s| changed.contains(s)).cloned().collect();
+    let mut sinks: Vec<SinkId> =
+        gateway.sinks.iter().filter(|s| force_of(s) > Force::Nothing).cloned().collect();
+    let force = sinks.iter().map(force_of).max().unwrap_or(Force::Reload);
+    // What is pending already sets up too: asking again would begin its waits anew. A set-up that is
+    // not to be seen afterwards is not repeated at every pass.
+    let is_open = memory.gateways.get(&gateway.id).is_none_or(|known| {
+        known.pending.is_none() && known.last_at.is_none_or(|at| now.since(at) >= SET_UP_PAUSE)
+    });
+    let is_set_up = sinks.is_empty() && is_open && gateway.apply != ApplyRule::Never;
+    if is_set_up {
+        sinks.extend(gateway.sinks.iter().filter(|s| needs_set_up.contains(s)).cloned());
+    }
     if sinks.is_empty() {
         return None;
     }
     // What the gateway uses now is the newest generation remembered before this pass.
     let token_ends =
         sinks.iter().filter_map(|s| memory.logins.get(&desired.sink(s)?.login)?.newest()?.expires_at).min();
-    Some(Apply { gateway: gateway.id.clone(), sinks, token_ends })
+    Some(Apply { gateway: gateway.id.clone(), sinks, token_ends, force, is_set_up })
 }
 
 /// The current credential of a login, or none with a finding that says why (P3).
@@ -167,11 +217,20 @@ struct Step<'a> {
     login: &'a DesiredLogin,
     login_memory: Option<&'a LoginMemory>,
     memory: Option<&'a TargetMemory>,
+    /// Why its gateway's configuration cannot be made to name it.
+    hindrance: Option<String>,
+    /// Its gateway may still write back what it remembers.
+    is_settling: bool,
 }
 
 impl Step<'_> {
     fn plan(&self, current: Option<&Current<'_>>, key: &FingerprintKey, now: Timestamp, plan: &mut Plan) {
         let (state, code) = self.judge(current, key, now, plan);
+        if let (Some(why), TargetState::Current | TargetState::Stale | TargetState::Missing) =
+            (&self.target.doubt, state)
+        {
+            self.report(Code::NotConverged, Severity::Warning, why.clone(), plan);
+        }
         plan.targets.push(TargetVerdict {
             id: self.target.id.clone(),
             path: self.target.path.clone(),
@@ -187,6 +246,9 @@ impl Step<'_> {
         now: Timestamp,
         plan: &mut Plan,
     ) -> (TargetState, Option<Code>) {
+        if let Some(why) = &self.hindrance {
+            return self.refuse(Code::VersionUnsupported, why.clone(), plan);
+        }
         let document = match &self.target.content {
             TargetContent::Refused(code, why) => return self.refuse(*code, why.clone(), plan),
             TargetContent::NoDirectory => {
@@ -197,6 +259,8 @@ impl Step<'_> {
             }
             TargetContent::Unreadable(why) => return self.fail(Code::Unreadable, why, plan),
             TargetContent::Delivery => return self.deliver(current, plan),
+            TargetContent::Torn => return (TargetState::Stale, None),
+            TargetContent::NotNeeded => return (TargetState::Current, None),
             TargetContent::Absent => None,
             TargetContent::Present(document) => Some(document),
         };
@@ -221,7 +285,12 @@ impl Step<'_> {
             Ok(edit) => edit,
             Err(why) => return self.fail(Code::SinkFailed, &why, plan),
         };
-        let Edit::Changed(new) = edit else { return (TargetState::Current, None) };
+        let new = match (edit, document) {
+            (Edit::Changed(new), _) => new,
+            // A gateway refuses a mirror that others may read: it is made anew.
+            (Edit::Unchanged, Some(same)) if self.is_open_mirror() => same.clone(),
+            (Edit::Unchanged, _) => return (TargetState::Current, None),
+        };
         let holds_nothing = document.is_none() || standing == SinkStanding::Empty;
         let mut reason = self.reason(document.is_some(), standing, current);
         if reason == WriteReason::Repair
@@ -251,10 +320,15 @@ impl Step<'_> {
         (if holds_nothing { TargetState::Missing } else { TargetState::Stale }, None)
     }
 
+    fn is_open_mirror(&self) -> bool {
+        self.target.form == Some(SupplyForm::Mirror) && self.target.mode.is_some_and(|mode| mode & 0o077 != 0)
+    }
+
     /// True when a file of ours, which is written whole, would replace a content that we neither
     /// wrote nor recognise: a wrong `path` must not cost anybody a file.
     fn displaces_foreign(&self, document: Option<&Document>, held: Option<&Held>) -> bool {
-        let is_ours = matches!(self.sink.render, Render::SecretFile | Render::Template);
+        let is_ours = matches!(self.sink.render, Render::SecretFile | Render::Template)
+            || self.target.form == Some(SupplyForm::Mirror);
         let is_recognised = held.is_some_and(|h| h.access.is_some());
         is_ours && self.memory.is_none() && !is_recognised && document.is_some_and(|d| !d.is_empty())
     }
@@ -264,7 +338,7 @@ impl Step<'_> {
         match standing {
             _ if !exists => WriteReason::Missing,
             SinkStanding::Same => WriteReason::Repair,
-            _ if was_current => WriteReason::Clobbered,
+            _ if was_current && !self.is_settling => WriteReason::Clobbered,
             SinkStanding::Empty => WriteReason::Missing,
             _ => WriteReason::Stale,
         }
@@ -325,6 +399,10 @@ impl Step<'_> {
             Render::OAuthJson { provider, .. } => {
                 oauth_json::held(bytes, provider).map_err(|e| e.to_string())
             }
+            Render::AuthProfiles { provider, .. } if self.target.form == Some(SupplyForm::Mirror) => {
+                // Our own file: whatever is there instead is replaced.
+                Ok(mirror::held(bytes, provider).ok())
+            }
             Render::AuthProfiles { profile, .. } => {
                 auth_profiles::held(bytes, profile).map_err(|e| e.to_string())
             }
@@ -345,8 +423,14 @@ impl Step<'_> {
                 oauth_json::edit(bytes, provider, credential, *refresh).map_err(|e| e.to_string())
             }
             Render::AuthProfiles { profile, provider } => {
-                let form = self.target.form.unwrap_or(EntryForm::Token);
-                auth_profiles::edit(bytes, profile, provider, credential, form).map_err(|e| e.to_string())
+                let edit = match self.target.form {
+                    Some(SupplyForm::Mirror) => mirror::edit(bytes, provider, credential),
+                    Some(SupplyForm::Entry(form)) => {
+                        auth_profiles::edit(bytes, profile, provider, credential, form)
+                    }
+                    None => auth_profiles::edit(bytes, profile, provider, credential, EntryForm::Token),
+                };
+                edit.map_err(|e| e.to_string())
             }
             Render::EnvFile { key } => {
                 dotenv::edit(bytes, key, &credential.access).map_err(|e| e.to_string())

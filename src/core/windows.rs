@@ -1,7 +1,9 @@
-//! Which OpenClaw releases keep their credentials in a JSON store that a foreign program may
-//! write, and how. Facts: releases 2026.1.29 to 2026.3.31 examined by running or reading them
-//! (2026.2.9, 2.25, 2.26, 3.13 and 3.31 by running); everything else is read-only.
+//! In which way an OpenClaw is supplied, by its release and what is seen of it: its JSON store is
+//! written under its lock, or its configuration refers to a file of ours, or nothing is written.
+//! Facts: the JSON stores of 2026.1.29 to 2026.3.31 (2026.2.9, 2.25, 2.26, 3.13 and 3.31 by
+//! running), references in seven releases from 2026.2.26 to 2026.9.6 by running.
 
+use crate::base::code::Code;
 use crate::format::release::Release;
 
 /// The lock that a release's own writers take on `auth-profiles.json`.
@@ -47,9 +49,175 @@ pub fn window_of(release: &Release) -> Option<Window> {
     })
 }
 
+/// The releases whose configuration may be made to refer to a file of ours, first and last. Seven of
+/// them were seen to follow such a reference at a reload (2026.2.26, 3.13, 5.28, 6.11, 7.1, 8.2, 9.6);
+/// the others prove it themselves, because a set-up is taken back when its reload does not.
+const REFERENCES: (Release, Release) = (Release::new(2026, 2, 26), Release::new(2026, 9, 6));
+
+/// Where an instance's configuration says that its key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// It says nothing: from the profiles of the store.
+    Store,
+    /// From our file.
+    Mirror,
+    /// From elsewhere: its owner has decided.
+    Elsewhere,
+}
+
+/// What is seen of an instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Its release.
+    pub release: Option<&'a Release>,
+    /// Its credentials are in SQLite, or the release at hand would put them there.
+    pub is_sqlite: bool,
+    /// Where the key of the provider comes from.
+    pub key: KeySource,
+    /// A reference was seen to work for its provider.
+    pub is_referable: bool,
+    /// The models of the provider run in the provider's own CLI, with that CLI's login.
+    pub runs_in_cli: bool,
+    /// The owner lets us set up its configuration.
+    pub may_set_up: bool,
+}
+
+/// In which way an instance is supplied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Supply {
+    /// Its JSON store is written.
+    Store(Window),
+    /// It refers to our file.
+    Reference {
+        /// It does not yet: its configuration has to be set up.
+        needs_set_up: bool,
+    },
+    /// It uses the login of the provider's CLI itself.
+    Native,
+    /// Nothing is written, for this reason.
+    Refused(Code, String),
+}
+
+/// Decides in which way an instance is supplied.
+///
+/// A reference that is there is served whatever the release: the file is ours, and a gateway that
+/// follows it would be cut off otherwise. Whether it does is proved at each reload.
+#[must_use]
+pub fn supply(seen: Seen<'_>) -> Supply {
+    if seen.key == KeySource::Mirror {
+        return Supply::Reference { needs_set_up: false };
+    }
+    if !seen.is_sqlite
+        && let Some(window) = seen.release.and_then(window_of)
+    {
+        return Supply::Store(window);
+    }
+    let (first, last) = REFERENCES;
+    let can_refer = seen.release.is_some_and(|r| first <= *r && *r <= last);
+    if seen.is_referable && seen.runs_in_cli && (can_refer || seen.is_sqlite) {
+        return Supply::Native;
+    }
+    let code = if seen.is_sqlite { Code::StoreRetired } else { Code::VersionUnsupported };
+    let what = match seen.release {
+        _ if !seen.is_referable => "this provider is left to OpenClaw's own login",
+        _ if can_refer => match (seen.key, seen.may_set_up) {
+            (KeySource::Store, true) => return Supply::Reference { needs_set_up: true },
+            (KeySource::Store, false) => {
+                "it is supplied through a file that its configuration refers to, once a sink of kind openclaw has manage = true"
+            }
+            _ => "its configuration already says where the key comes from; that is left to its owner",
+        },
+        Some(release) if *release > last => "it is newer than any release that is known here",
+        Some(_) => "its release is not known to be safe to supply",
+        None => "its release is not known",
+    };
+    let store = if seen.is_sqlite {
+        "this OpenClaw keeps credentials in SQLite; its JSON store must not be written any more, and"
+    } else {
+        "nothing is written to the credential store of this OpenClaw:"
+    };
+    Supply::Refused(code, format!("{store} {what}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decided(release: &str, is_sqlite: bool, change: impl FnOnce(&mut Seen<'_>)) -> Supply {
+        let release = Release::parse(release);
+        let mut seen = Seen {
+            release: release.as_ref(),
+            is_sqlite,
+            key: KeySource::Store,
+            is_referable: true,
+            runs_in_cli: false,
+            may_set_up: false,
+        };
+        change(&mut seen);
+        supply(seen)
+    }
+
+    fn refused(supply: &Supply) -> Option<Code> {
+        match supply {
+            Supply::Refused(code, _) => Some(*code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_database_is_supplied_by_reference_and_only_when_the_owner_agrees() {
+        for release in ["2026.6.11", "2026.7.1", "2026.8.2", "2026.9.6"] {
+            assert_eq!(refused(&decided(release, true, |_| {})), Some(Code::StoreRetired), "{release}");
+            let agreed = decided(release, true, |seen| seen.may_set_up = true);
+            assert_eq!(agreed, Supply::Reference { needs_set_up: true }, "{release}");
+            let elsewhere = decided(release, true, |seen| {
+                (seen.may_set_up, seen.key) = (true, KeySource::Elsewhere);
+            });
+            assert_eq!(refused(&elsewhere), Some(Code::StoreRetired), "{release}");
+            let native = decided(release, true, |seen| (seen.may_set_up, seen.runs_in_cli) = (true, true));
+            assert_eq!(native, Supply::Native, "{release}");
+            let other = decided(release, true, |seen| (seen.may_set_up, seen.is_referable) = (true, false));
+            assert_eq!(refused(&other), Some(Code::StoreRetired), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_release_that_is_not_known_is_not_set_up() {
+        for release in ["", "2026.2.14", "2026.9.7", "2027.1.1"] {
+            let agreed = decided(release, true, |seen| seen.may_set_up = true);
+            assert_eq!(refused(&agreed), Some(Code::StoreRetired), "{release}");
+            let agreed = decided(release, false, |seen| seen.may_set_up = true);
+            assert_eq!(refused(&agreed), Some(Code::VersionUnsupported), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_reference_that_is_there_is_served_whatever_the_release() {
+        for (release, is_sqlite) in [("", true), ("2026.2.26", false), ("2026.9.6", true), ("2027.1.1", true)]
+        {
+            let served = decided(release, is_sqlite, |seen| seen.key = KeySource::Mirror);
+            assert_eq!(served, Supply::Reference { needs_set_up: false }, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_json_store_that_must_not_be_written_is_supplied_by_reference_when_the_owner_agrees() {
+        for release in ["2026.3.20", "2026.4.1", "2026.5.28"] {
+            assert_eq!(
+                refused(&decided(release, false, |_| {})),
+                Some(Code::VersionUnsupported),
+                "{release}"
+            );
+            let agreed = decided(release, false, |seen| seen.may_set_up = true);
+            assert_eq!(agreed, Supply::Reference { needs_set_up: true }, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_json_store_beside_a_database_is_never_written() {
+        assert!(matches!(decided("2026.2.26", false, |_| {}), Supply::Store(_)));
+        assert!(matches!(decided("2026.2.26", true, |_| {}), Supply::Refused(Code::StoreRetired, _)));
+    }
 
     fn lock_of(text: &str) -> Option<StoreLockKind> {
         window_of(&Release::parse(text).unwrap()).map(|w| w.lock)

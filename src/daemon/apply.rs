@@ -8,15 +8,19 @@ use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::GatewayId;
 use crate::base::secret::Document;
 use crate::base::time::Timestamp;
-use crate::config::settings::GatewaySettings;
+use crate::config::settings::{GatewaySettings, SinkSettings};
 use crate::core::apply;
-use crate::core::memory::{Failure, GatewayMemory, Memory};
-use crate::core::model::{Delivery, Observed};
+use crate::core::memory::{Failure, GatewayMemory, LastAction, Memory, Then};
+use crate::core::model::{Delivery, Force, Observed};
+use crate::core::windows::Supply;
 use crate::daemon::pass::{self, PassError};
-use crate::daemon::store::StateDir;
+use crate::daemon::store::{StateDir, identity_in};
 use crate::daemon::world::{self, World};
+use crate::format::mirror;
+use crate::gateway::openclaw::{Instance, Reference};
 use crate::gateway::unit::Managers;
 use crate::gateway::{self, Applied, Means, UnderWay};
+use crate::sinks::openclaw::{Wanted, probe};
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::{clock, failpoint};
 use crate::systemd::bus::BusAddresses;
@@ -33,6 +37,8 @@ pub struct Attempt {
     pub gateway: GatewayId,
     /// The change it began with.
     pub change: Timestamp,
+    /// The release of its OpenClaw, where it has one.
+    pub release: Option<String>,
     /// How it went.
     pub outcome: Result<Applied, Failure>,
     /// How long it took.
@@ -48,6 +54,8 @@ pub struct Waiting {
     pub gateway: GatewaySettings,
     /// The change.
     pub change: Timestamp,
+    /// What it takes.
+    pub force: Force,
     /// When it is due.
     pub at: Timestamp,
     /// An attempt failed before; `at` is when the next one is due.
@@ -63,6 +71,7 @@ pub fn waiting(world: &World, memory: &Memory) -> Vec<Waiting> {
         Some(Waiting {
             gateway: gateway.clone(),
             change: pending.since,
+            force: pending.force,
             at: apply::due_at(known, gateway.min_interval)?,
             has_failed: pending.not_before.is_some(),
         })
@@ -99,17 +108,75 @@ pub fn means(world: &World, managers: &Managers) -> Means {
     }
 }
 
+/// The OpenClaw instances whose sinks a gateway reads, as far as they can be asked to reload.
+#[must_use]
+pub fn instances(world: &World, memory: &Memory, gateway: &GatewaySettings) -> Vec<Instance> {
+    let unfit = memory.gateways.get(&gateway.id).and_then(|known| known.unfit.clone());
+    let sinks = world.settings.sinks.iter().filter(|sink| gateway.sinks.contains(&sink.id));
+    let found = sinks.filter_map(|sink| {
+        let (supply, instance, reference) = reached(world, sink)?;
+        match supply {
+            Supply::Reference { needs_set_up: true } if unfit.is_none() || unfit != instance.release => {
+                Some(Instance { set_up: Some(reference), ..instance })
+            }
+            Supply::Reference { needs_set_up: false } => Some(instance),
+            Supply::Store(window) if !window.is_read_live => Some(instance),
+            _ => None,
+        }
+    });
+    found.collect()
+}
+
+/// The instances whose configuration refers to a file of ours, each with what it refers to and the
+/// gateway that reads it.
+#[must_use]
+pub fn references(world: &World) -> Vec<(GatewayId, Instance, Reference)> {
+    let sinks = world.settings.sinks.iter().filter_map(|sink| {
+        let (supply, instance, reference) = reached(world, sink)?;
+        let gateway = world.settings.gateways.iter().find(|g| g.sinks.contains(&sink.id))?;
+        let is_set_up = supply == Supply::Reference { needs_set_up: false };
+        is_set_up.then(|| (gateway.id.clone(), instance, reference))
+    });
+    sinks.collect()
+}
+
+/// The instance of an OpenClaw sink, how it is supplied, and what its configuration refers to where
+/// that is the way. `None` for another kind of sink, and for an instance without a CLI.
+fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Reference)> {
+    let wanted = Wanted::of(sink)?;
+    let around = world.around(&sink.id);
+    let seen = probe::probe(wanted.state_dir, &around);
+    let supply = wanted.supply(&seen, &around);
+    let instance = Instance {
+        program: seen.program?,
+        environment: seen.environment,
+        secrets: seen.secrets,
+        release: seen.release.map(|release| release.to_string()),
+        state_dir: wanted.state_dir.to_owned(),
+        config_path: seen.config_path,
+        identity: identity_in(&world.surroundings.state_dir(), &sink.id),
+        set_up: None,
+    };
+    let reference = Reference {
+        provider: wanted.provider().to_owned(),
+        path: wanted.mirror(&around),
+        pointer: mirror::pointer(wanted.provider()),
+    };
+    Some((supply, instance, reference))
+}
+
 /// Makes one attempt, waiting up to `patience` for another process that applies a change to the
 /// same gateway. `None` when that one goes on, or has settled this change meanwhile: a change is
 /// applied once, by whoever is first. `under_way` is dropped when the slow part begins.
 pub async fn attempt(
     state: StateDir,
-    gateway: GatewaySettings,
-    change: Timestamp,
+    waiting: Waiting,
+    instances: Vec<Instance>,
     means: Means,
     patience: Duration,
     under_way: UnderWay,
 ) -> Option<Attempt> {
+    let Waiting { gateway, change, force, .. } = waiting;
     let _lock = pass::hold(&state.gateway_lock(&gateway.id), patience).await.ok()?;
     let is_open = |memory: &Memory| {
         memory.gateways.get(&gateway.id).and_then(|g| g.pending.as_ref()).is_some_and(|p| p.since == change)
@@ -118,10 +185,11 @@ pub async fn attempt(
         return None;
     }
     let start = clock::monotonic();
-    let outcome = gateway::apply(&gateway, &means, under_way).await;
+    let outcome = gateway::apply(&gateway, force, &instances, &means, under_way).await;
     let mut attempt = Attempt {
         gateway: gateway.id,
         change,
+        release: instances.into_iter().find_map(|instance| instance.release),
         outcome,
         took: clock::monotonic().saturating_sub(start),
         recorded: Ok(None),
@@ -150,14 +218,30 @@ fn note(entry: &mut GatewayMemory, attempt: &Attempt, now: Timestamp) -> Option<
             entry.note_applied(attempt.change);
             entry.last_action = applied.action;
             entry.last_at = Some(now);
+            if matches!(applied.action, LastAction::Restart | LastAction::Recreate) {
+                entry.restarted_at = Some(now);
+            }
             entry.failure = None;
             entry.ready = applied.ready;
             entry.invocation.clone_from(&applied.invocation);
             None
         }
         Err(failure) => {
-            entry.failure = Some(failure.clone());
+            // What is seen to by a restart is not missing yet.
+            if failure.then != Then::MoreForce {
+                entry.failure = Some(failure.clone());
+            }
+            if failure.then == Then::Unfit {
+                entry.unfit.clone_from(&attempt.release);
+                entry.last_at = Some(now);
+                entry.note_applied(attempt.change);
+                return None;
+            }
             let pending = entry.pending.as_mut()?;
+            if failure.then == Then::MoreForce && pending.force < Force::Restart {
+                pending.force = Force::Restart;
+                return Some(Duration::ZERO);
+            }
             pending.attempts = pending.attempts.saturating_add(1);
             let wait = apply::backoff(pending.attempts);
             pending.not_before = Some(now.after(wait));

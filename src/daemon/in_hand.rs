@@ -81,10 +81,10 @@ impl InHand {
                 }
             } else if self.applying.insert(id.clone()) {
                 let (under_way, receiver) = oneshot::channel();
-                let (gateway, change) = (waiting.gateway, waiting.change);
                 let means = apply::means(world, &self.managers);
+                let instances = apply::instances(world, memory, &waiting.gateway);
                 let attempt =
-                    apply::attempt(state.clone(), gateway, change, means, Duration::ZERO, under_way);
+                    apply::attempt(state.clone(), waiting, instances, means, Duration::ZERO, under_way);
                 self.tasks.spawn_local(async move { Completed::Applied(id, attempt.await) });
                 begun.push(receiver);
             }

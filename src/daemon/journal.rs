@@ -8,7 +8,7 @@ use crate::base::code::{Finding, Severity};
 use crate::base::id::{GatewayId, LoginId};
 use crate::base::message_id;
 use crate::base::time::{Timestamp, short_duration};
-use crate::core::memory::LastAction;
+use crate::core::memory::{LastAction, Then};
 use crate::core::model::{Delivery, WriteReason};
 use crate::core::refresh::{Ended, Outcome};
 use crate::daemon::apply::Attempt;
@@ -118,13 +118,19 @@ pub fn attempt(attempt: &Attempt) {
             took_ms = took,
             "gateway {} {}, took {took} ms", attempt.gateway, applied.outcome
         ),
-        Err(failure) => tracing::info!(
-            message_id = message_id::GATEWAY_FAILED,
-            tokensink_gateway = %attempt.gateway,
-            tokensink_code = failure.code.as_str(),
-            "gateway {} does not use the new generation: {}; trying again in {again} s",
-            attempt.gateway, failure.summary
-        ),
+        Err(failure) => {
+            let then = match failure.then {
+                Then::Again | Then::Down => format!("trying again in {again} s"),
+                Then::MoreForce => "it is to be restarted".to_owned(),
+                Then::Unfit => "not tried again with this release".to_owned(),
+            };
+            tracing::info!(
+                message_id = message_id::GATEWAY_FAILED,
+                tokensink_gateway = %attempt.gateway,
+                tokensink_code = failure.code.as_str(),
+                "gateway {} does not use the new generation: {}; {then}", attempt.gateway, failure.summary
+            );
+        }
     }
 }
 

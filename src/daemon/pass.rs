@@ -25,7 +25,7 @@ use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, Write, Wr
 use crate::core::plan;
 use crate::core::windows::StoreLockKind;
 use crate::daemon::refresh;
-use crate::daemon::store::{StateDir, StoreError};
+use crate::daemon::store::{StateDir, StoreError, private_directory};
 use crate::daemon::world::{Observation, World};
 use crate::sinks::Place;
 use crate::sys::atomic_file::{self, Committed, Digest, Expected, Policy, Staged, WriteErrorKind};
@@ -223,9 +223,9 @@ impl Passes<'_> {
         for apply in &plan.applies {
             let is_staged = staged.iter().any(|(w, _)| apply.sinks.contains(&w.target.sink));
             let is_delivered = plan.deliveries.iter().any(|d| apply.sinks.contains(&d.target.sink));
-            if is_staged || is_delivered {
+            if is_staged || is_delivered || apply.is_set_up {
                 let gateway = memory.gateways.entry(apply.gateway.clone()).or_default();
-                gateway.note_change(now, apply.token_ends);
+                gateway.note_change(now, apply.token_ends, apply.force);
             }
         }
         // Without a gateway there is nothing that the next start would not find out by itself.
@@ -285,6 +285,9 @@ impl Passes<'_> {
     fn stage_one(&self, write: &Write, place: &Place) -> Result<Staged, String> {
         if write.keeps_displaced {
             self.state.keep_displaced(write, self.key).map_err(|e| e.to_string())?;
+        }
+        if let (true, Some(directory)) = (place.is_mirror, place.path.parent()) {
+            private_directory(directory).map_err(|e| e.to_string())?;
         }
         let expected =
             write.planned_against.as_ref().map_or(Expected::Absent, |d| Expected::Content(Digest::of(d)));

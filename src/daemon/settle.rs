@@ -1,12 +1,14 @@
-//! When a source that shows no credential is believed: a CLI that writes in place, or logs in, is
-//! seen half-way. Not before the third reading over at least two seconds; then within three.
+//! When a source that shows no credential, or the store of a gateway that shows no document, is
+//! believed: who writes in place, or logs in, is seen half-way. Not before the third reading over at
+//! least two seconds; then within three.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::credential::SourceReading;
 use crate::base::id::LoginId;
-use crate::core::model::Observed;
+use crate::core::model::{Observed, SupplyForm, TargetContent, TargetId};
+use crate::format::auth_profiles;
 
 /// Readings before a missing, blank or torn source is believed.
 const READINGS: u32 = 3;
@@ -24,21 +26,41 @@ struct Doubt {
 /// Doubts about sources.
 #[derive(Debug, Default)]
 pub struct Settling {
-    doubts: BTreeMap<LoginId, Doubt>,
+    doubts: BTreeMap<Doubtful, Doubt>,
+}
+
+/// What may be seen half-way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubtful {
+    Source(LoginId),
+    Store(TargetId),
 }
 
 impl Settling {
     /// Counts one observation, made at `now` (monotonic): marks what is not to be believed yet.
     pub fn observe(&mut self, observed: &mut Observed, now: Duration) {
         for source in &mut observed.sources {
-            if matches!(source.reading, SourceReading::Ok(_)) {
-                self.doubts.remove(&source.login);
-                continue;
-            }
-            let doubt = self.doubts.entry(source.login.clone()).or_insert(Doubt { readings: 0, since: now });
-            doubt.readings = doubt.readings.saturating_add(1);
-            source.settled = doubt.readings >= READINGS && now.saturating_sub(doubt.since) >= SPAN;
+            let is_whole = matches!(source.reading, SourceReading::Ok(_));
+            source.settled = self.judge(Doubtful::Source(source.login.clone()), is_whole, now);
         }
+        for target in observed.targets.iter_mut().filter(|t| matches!(t.form, Some(SupplyForm::Entry(_)))) {
+            let TargetContent::Present(document) = &target.content else { continue };
+            let is_whole = auth_profiles::profile_ids(document.expose()).is_ok();
+            if !self.judge(Doubtful::Store(target.id.clone()), is_whole, now) {
+                target.content = TargetContent::Torn;
+            }
+        }
+    }
+
+    /// Whether what was seen is to be believed.
+    fn judge(&mut self, what: Doubtful, is_whole: bool, now: Duration) -> bool {
+        if is_whole {
+            self.doubts.remove(&what);
+            return true;
+        }
+        let doubt = self.doubts.entry(what).or_insert(Doubt { readings: 0, since: now });
+        doubt.readings = doubt.readings.saturating_add(1);
+        doubt.readings >= READINGS && now.saturating_sub(doubt.since) >= SPAN
     }
 
     /// How long to wait before looking again, while anything is in doubt.
@@ -52,7 +74,10 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::ObservedSource;
+    use crate::base::id::SinkId;
+    use crate::base::secret::Document;
+    use crate::core::model::{Force, ObservedSource, ObservedTarget};
+    use crate::format::auth_profiles::EntryForm;
 
     fn husk() -> Observed {
         let source = ObservedSource {
@@ -81,6 +106,40 @@ mod tests {
         let took = at - start;
         assert!(took >= SPAN && took < Duration::from_secs(3), "{took:?}");
         assert_eq!(settling.look_again(at), None, "a believed husk costs nothing more");
+    }
+
+    #[test]
+    fn a_torn_store_is_believed_as_late_as_a_husk_and_a_whole_one_at_once() {
+        let store = |text: &str| {
+            let target = ObservedTarget {
+                id: TargetId { sink: SinkId::try_new("claw").unwrap(), part: "main".into() },
+                path: String::new(),
+                content: TargetContent::Present(Document::new(text.into())),
+                mode: None,
+                form: Some(SupplyForm::Entry(EntryForm::Token)),
+                template: None,
+                force: Force::Reload,
+                needs_set_up: false,
+                release: None,
+                doubt: None,
+            };
+            Observed { targets: vec![target], ..Observed::default() }
+        };
+        let mut settling = Settling::default();
+        let mut at = Duration::from_secs(100);
+        for _ in 0..2 {
+            let mut seen = store("");
+            settling.observe(&mut seen, at);
+            assert_eq!(seen.targets[0].content, TargetContent::Torn);
+            at += settling.look_again(at).unwrap();
+        }
+        let mut seen = store("");
+        settling.observe(&mut seen, at);
+        assert_ne!(seen.targets[0].content, TargetContent::Torn);
+        let mut seen = store("{\"version\":1,\"profiles\":{}}");
+        settling.observe(&mut seen, at);
+        assert_ne!(seen.targets[0].content, TargetContent::Torn);
+        assert_eq!(settling.look_again(at), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Our state directory: `state.json` (what is remembered), `fingerprint.key`, `displaced/` (copies
-//! of foreign refresh tokens that a write displaced), and the locks of daemon and pass. Files are
-//! 0600 and directories 0700 from the start.
+//! of foreign refresh tokens that a write displaced), `mirrors/` (access tokens that gateways refer
+//! to), `identities/` (what a gateway's CLI keeps of itself when it comes as ours), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
 
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::fingerprint::FingerprintKey;
-use crate::base::id::{GatewayId, LoginId};
+use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::secret::Document;
 use crate::core::memory::Memory;
 use crate::core::model::Write;
@@ -105,8 +105,8 @@ impl StateDir {
 
     /// Every directory in which a write of ours may have been interrupted.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 2] {
-        [self.path.clone(), self.displaced()]
+    pub fn directories(&self) -> [PathBuf; 3] {
+        [self.path.clone(), self.displaced(), mirrors_in(&self.path)]
     }
 
     fn displaced(&self) -> PathBuf {
@@ -248,8 +248,23 @@ impl StateDir {
     }
 }
 
+/// Where the files are that gateways refer to, in our state directory.
+#[must_use]
+pub fn mirrors_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("mirrors")
+}
+
+/// Where a CLI of a gateway keeps an identity of its own that we come with, in our state directory.
+#[must_use]
+pub fn identity_in(state_dir: &Path, sink: &SinkId) -> PathBuf {
+    state_dir.join("identities").join(sink.as_str())
+}
+
 /// Makes a directory of ours, with its parents, and closes it to others.
-fn private_directory(path: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// When it cannot be made or closed.
+pub fn private_directory(path: &Path) -> Result<(), StoreError> {
     let failed = |e| StoreError::Directory(path.to_owned(), e);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();

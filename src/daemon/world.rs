@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::base::id::{LoginId, Provider};
-use crate::config::settings::{Apply, GatewaySettings, Settings, SinkKind};
+use crate::base::id::{LoginId, Provider, SinkId};
+use crate::config::settings::{Apply, GatewayKind, GatewaySettings, Settings, SinkKind};
 use crate::core::model::{
-    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedSource, TargetContent,
-    TargetId,
+    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
+    TargetContent, TargetId,
 };
+use crate::daemon::store::mirrors_in;
 use crate::format::layout::Layout;
 use crate::providers;
-use crate::sinks::{self, Place};
+use crate::sinks::openclaw::probe::Manifests;
+use crate::sinks::{self, Around, Place};
 use crate::sys::paths::Surroundings;
 
 /// One source with its file.
@@ -47,6 +49,8 @@ pub struct World {
     pub sources: Vec<Source>,
     /// What the process was started with.
     pub surroundings: Surroundings,
+    mirrors: PathBuf,
+    manifests: Manifests,
 }
 
 /// One look at everything.
@@ -78,7 +82,8 @@ impl World {
             })
             .collect();
         let desired = desired_of(&settings);
-        Self { settings, desired, sources, surroundings }
+        let mirrors = mirrors_in(&surroundings.state_dir());
+        Self { settings, desired, sources, surroundings, mirrors, manifests: Manifests::default() }
     }
 
     /// Looks at every source and every target once. Sources count as settled; the daemon, which
@@ -101,13 +106,13 @@ impl World {
         let mut observed = Observed { sources, ..Observed::default() };
         let mut places = BTreeMap::new();
         for sink in &self.settings.sinks {
-            for mut place in sinks::observe(sink, self.surroundings.search_path()) {
+            for mut place in sinks::observe(sink, &self.around(&sink.id)) {
                 // By whatever links it is reached: a source is never written as a sink.
                 if place.file.is_some_and(|file| source_files.contains(&(file.dev, file.ino))) {
                     let why = "is the source of a login itself".to_owned();
                     place.observed.content = TargetContent::Unreadable(why);
                 }
-                if self.is_own(&place.path) {
+                if !place.is_mirror && self.is_own(&place.path) {
                     let why = "is a file of tokensink's own".to_owned();
                     place.observed.content = TargetContent::Unreadable(why);
                 }
@@ -134,7 +139,25 @@ impl World {
     #[must_use]
     pub fn watched(&self) -> Vec<PathBuf> {
         let sources = self.sources.iter().map(|s| s.path.clone()).filter(|p| !p.as_os_str().is_empty());
-        sources.chain(self.settings.sinks.iter().flat_map(sinks::watched)).collect()
+        let sinks = self.settings.sinks.iter();
+        sources.chain(sinks.flat_map(|sink| sinks::watched(sink, &self.around(&sink.id)))).collect()
+    }
+
+    /// What a sink needs of the surroundings: among them the unit of the first gateway that reads it.
+    #[must_use]
+    pub fn around(&self, sink: &SinkId) -> Around<'_> {
+        let unit =
+            self.settings.gateways.iter().filter(|g| g.sinks.contains(sink)).find_map(|g| match &g.kind {
+                GatewayKind::Unit { unit, scope } => Some((unit.as_str(), *scope)),
+                _ => None,
+            });
+        Around {
+            search_path: self.surroundings.search_path(),
+            home: &self.surroundings.home,
+            mirrors: &self.mirrors,
+            unit,
+            manifests: &self.manifests,
+        }
     }
 }
 
@@ -179,7 +202,8 @@ fn rule_of(gateway: &GatewaySettings) -> ApplyRule {
     match gateway.apply {
         Apply::None => ApplyRule::Never,
         Apply::Auto => ApplyRule::WhenNeeded,
-        Apply::Reload | Apply::Restart => ApplyRule::Always,
+        Apply::Reload => ApplyRule::Always(Force::Reload),
+        Apply::Restart => ApplyRule::Always(Force::Restart),
     }
 }
 

@@ -21,11 +21,13 @@ mod json_tree;
 mod jwt;
 pub mod layout;
 pub mod mapped;
+pub mod mirror;
 pub mod oauth_json;
 pub mod openclaw_config;
 pub mod release;
 pub mod secret_file;
 pub mod template;
+pub mod unit_file;
 
 /// The largest document read, in bytes (16 MiB): a store of 10,000 profiles is 2 to 3 MiB.
 pub const MAX_DOCUMENT: usize = 16 * 1024 * 1024;

@@ -1,5 +1,5 @@
 //! The few facts that are read from `openclaw.json`: its last writer's version, the agents' own
-//! directories, and the modes of its profiles. Never written here. The file may be JSON5-like
+//! directories, the modes of its profiles, and where a provider's key comes from. Never written here. The file may be JSON5-like
 //! (comments, trailing commas, bare keys); what cannot be read is the same as not there, because
 //! no decision is ever made more permissive by a missing fact.
 //! Facts: OpenClaw 2026.2.26 and 2026.9.6.
@@ -36,6 +36,93 @@ pub fn profile_modes(bytes: &[u8]) -> Vec<(String, String)> {
     let root = root(bytes);
     let auth = root.as_ref().and_then(|root| object(root, "auth"));
     auth.map(|auth| texts_below(auth, "profiles", "mode")).unwrap_or_default()
+}
+
+/// Where a provider's key comes from (`models.providers.{provider}.apiKey`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKey {
+    /// From the profiles of the store: the configuration says nothing.
+    Absent,
+    /// From a JSON file.
+    File {
+        /// The file, as written (`~` not expanded).
+        path: String,
+        /// The place in it, a JSON pointer.
+        pointer: String,
+    },
+    /// From elsewhere, or the configuration is not understood.
+    Other,
+}
+
+/// Where the key of `provider` comes from.
+#[must_use]
+pub fn api_key(bytes: &[u8], provider: &str) -> ApiKey {
+    let Some(root) = root(bytes) else { return ApiKey::Other };
+    api_key_in(&root, provider).unwrap_or(ApiKey::Other)
+}
+
+fn api_key_in(root: &JsonObject<'_>, provider: &str) -> Option<ApiKey> {
+    // What is included from other files is not seen here.
+    if root.get("$include").is_some() {
+        return None;
+    }
+    let mut at = root;
+    for key in ["models", "providers", provider] {
+        at = match at.get(key) {
+            None => return Some(ApiKey::Absent),
+            Some(JsonValue::Object(inner)) if inner.get("$include").is_none() => inner,
+            Some(_) => return None,
+        };
+    }
+    let reference = match at.get("apiKey") {
+        None => return Some(ApiKey::Absent),
+        Some(JsonValue::Object(reference)) => reference,
+        Some(_) => return None,
+    };
+    let alias = text(reference, "provider")?;
+    let source = object(object(object(root, "secrets")?, "providers")?, &alias)?;
+    let is_json_file = text(reference, "source")? == "file"
+        && text(source, "source")? == "file"
+        && text(source, "mode").is_none_or(|mode| mode == "json");
+    is_json_file.then_some(ApiKey::File { path: text(source, "path")?, pointer: text(reference, "id")? })
+}
+
+/// Whether a model of `provider` runs in the provider's own CLI, which uses that CLI's own login
+/// (`agentRuntime.id` of a model or of the provider; runtimes of whole agents are ignored by
+/// OpenClaw 2026.9.6).
+#[must_use]
+pub fn runs_in_cli(bytes: &[u8], provider: &str, runtime: &str) -> bool {
+    let Some(root) = root(bytes) else { return false };
+    let is_pinned = |entry: &JsonObject<'_>| {
+        object(entry, "agentRuntime").and_then(|r| text(r, "id")).is_some_and(|id| id == runtime)
+    };
+    let of_provider = object(&root, "models").and_then(|m| object(m, "providers")?.get_object(provider));
+    if of_provider.is_some_and(|p| is_pinned(p) || entries(p, "models").iter().any(|(_, m)| is_pinned(m))) {
+        return true;
+    }
+    let Some(agents) = object(&root, "agents") else { return false };
+    let prefix = format!("{provider}/");
+    let pins = |agent: &JsonObject<'_>| {
+        entries(agent, "models").iter().any(|(id, model)| id.starts_with(&prefix) && is_pinned(model))
+    };
+    let mut listed = entries(agents, "entries").into_iter().chain(entries(agents, "list"));
+    object(agents, "defaults").is_some_and(pins) || listed.any(|(_, agent)| pins(&agent))
+}
+
+/// The objects in `parent[key]`, an object (with their keys) or a list (without).
+fn entries<'a>(parent: &JsonObject<'a>, key: &str) -> Vec<(String, JsonObject<'a>)> {
+    let all: Vec<(String, JsonValue<'a>)> = match parent.get(key) {
+        Some(JsonValue::Object(map)) => {
+            map.clone().into_iter().map(|(id, value)| (id.to_string(), value)).collect()
+        }
+        Some(JsonValue::Array(list)) => list.iter().map(|value| (String::new(), value.clone())).collect(),
+        _ => Vec::new(),
+    };
+    let objects = all.into_iter().filter_map(|(id, value)| match value {
+        JsonValue::Object(object) => Some((id, object)),
+        _ => None,
+    });
+    objects.collect()
 }
 
 fn root(bytes: &[u8]) -> Option<JsonObject<'_>> {
@@ -90,6 +177,50 @@ mod tests {
         assert_eq!(last_touched_version(CONFIG).as_deref(), Some("2026.3.13-1"));
         assert_eq!(pairs(&agent_dirs(CONFIG)), [("work", "~/w"), ("amy", "/a"), ("zoe", "/z")]);
         assert_eq!(pairs(&profile_modes(CONFIG)), [("a:x", "oauth"), ("b:x", "token")]);
+    }
+
+    #[test]
+    fn the_key_of_a_provider_comes_from_where_the_configuration_says() {
+        let config = |key: &str| {
+            format!(
+                r#"{{"models": {{"providers": {{"anthropic": {{"baseUrl": "x"{key}}}}}}},
+                "secrets": {{"providers": {{"ours": {{"source": "file", "path": "/m.json", "mode": "json"}},
+                "plain": {{"source": "file", "path": "/t", "mode": "singleValue"}}}}}}}}"#
+            )
+        };
+        let of = |key: &str| api_key(config(key).as_bytes(), "anthropic");
+        let reference =
+            |alias: &str| format!(r#","apiKey":{{"source":"file","provider":"{alias}","id":"/a"}}"#);
+        assert_eq!(of(""), ApiKey::Absent);
+        assert_eq!(api_key(b"{}", "anthropic"), ApiKey::Absent);
+        assert_eq!(of(&reference("ours")), ApiKey::File { path: "/m.json".into(), pointer: "/a".into() });
+        for other in [r#","apiKey":"sk""#, &reference("plain"), &reference("gone"), r#","$include":"b.json""#]
+        {
+            assert_eq!(of(other), ApiKey::Other, "{other}");
+        }
+        // What cannot be read, or may be said elsewhere, is never taken for nothing.
+        for odd in ["", "{", "[]", r#"{"$include":"x"}"#, r#"{"models":{"$include":"x"}}"#, r#"{"models":7}"#]
+        {
+            assert_eq!(api_key(odd.as_bytes(), "anthropic"), ApiKey::Other, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_runs_in_the_cli_is_seen_wherever_that_is_said() {
+        let pin = r#"{"agentRuntime": {"id": "claude-cli"}}"#;
+        for config in [
+            format!(r#"{{"models": {{"providers": {{"anthropic": {pin}}}}}}}"#),
+            format!(r#"{{"models": {{"providers": {{"anthropic": {{"models": [{pin}]}}}}}}}}"#),
+            format!(r#"{{"agents": {{"defaults": {{"models": {{"anthropic/claude-opus-5": {pin}}}}}}}}}"#),
+            format!(r#"{{"agents": {{"entries": {{"work": {{"models": {{"anthropic/*": {pin}}}}}}}}}}}"#),
+        ] {
+            assert!(runs_in_cli(config.as_bytes(), "anthropic", "claude-cli"), "{config}");
+            assert!(!runs_in_cli(config.as_bytes(), "anthropic", "codex"), "{config}");
+            assert!(!runs_in_cli(config.as_bytes(), "openai", "claude-cli"), "{config}");
+        }
+        // A runtime of whole agents is ignored by OpenClaw.
+        let whole = format!(r#"{{"agents": {{"defaults": {pin}}}}}"#);
+        assert!(!runs_in_cli(whole.as_bytes(), "anthropic", "claude-cli"));
     }
 
     #[test]

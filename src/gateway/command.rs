@@ -29,11 +29,7 @@ pub async fn run(command: &[String], means: &Means) -> Result<Applied, Failure> 
 /// As [`run`].
 pub async fn run_in(command: &[String], cwd: Option<&std::path::Path>, means: &Means) -> Result<(), Failure> {
     let name = command.first().cloned().unwrap_or_default();
-    let failed = |why: String| Failure {
-        code: Code::UnitFailed,
-        summary: format!("{name}: {why}"),
-        next: String::new(),
-    };
+    let failed = |why: String| Failure::new(Code::UnitFailed, format!("{name}: {why}"), "");
     let finished = process::run(CommandSpec {
         argv: command.iter().map(Into::into).collect(),
         env: means.environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),

@@ -38,11 +38,8 @@ fn done(action: LastAction, outcome: &str) -> Applied {
 }
 
 fn engine(means: &Means) -> Result<String, Failure> {
-    search::container_engine(path_of(means)).map(str::to_owned).map_err(|why| Failure {
-        code: Code::UnitFailed,
-        summary: why.to_owned(),
-        next: String::new(),
-    })
+    let found = search::container_engine(path_of(means)).map(str::to_owned);
+    found.map_err(|why| Failure::new(Code::UnitFailed, why, ""))
 }
 
 fn path_of(means: &Means) -> &str {

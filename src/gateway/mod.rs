@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod container;
+pub mod openclaw;
 pub mod probe;
 pub mod unit;
 
@@ -11,8 +12,10 @@ use std::time::Duration;
 
 use crate::base::code::Code;
 use crate::config::settings::{Apply, GatewayKind, GatewaySettings};
-use crate::core::memory::{Failure, LastAction};
+use crate::core::memory::{Failure, LastAction, Then};
+use crate::core::model::Force;
 use crate::systemd::bus::BusAddresses;
+use openclaw::Instance;
 
 /// What a gateway was made to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +55,20 @@ pub type UnderWay = tokio::sync::oneshot::Sender<std::convert::Infallible>;
 /// A failure names its finding; the change stays pending.
 pub async fn apply(
     gateway: &GatewaySettings,
+    force: Force,
+    instances: &[Instance],
     means: &Means,
     under_way: UnderWay,
 ) -> Result<Applied, Failure> {
+    if force < Force::Restart && !instances.is_empty() {
+        drop(under_way);
+        return reload(gateway, instances, means).await;
+    }
+    let is_reloadable = gateway.apply == Apply::Reload && matches!(gateway.kind, GatewayKind::Unit { .. });
+    if force < Force::Restart && !is_reloadable {
+        let why = format!("{} has nothing that could be asked for a reload", gateway.id);
+        return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::MoreForce));
+    }
     let mut applied = match &gateway.kind {
         GatewayKind::Unit { unit, scope } => {
             let action =
@@ -81,8 +95,46 @@ pub async fn apply(
         applied.ready = Some(answer.is_ok());
         if let Err(why) = answer {
             let summary = format!("{} was restarted and does not answer its probe: {why}", gateway.id);
-            return Err(Failure { code: Code::NotConverged, summary, next: format!("curl -i {url}") });
+            return Err(Failure::new(Code::NotConverged, summary, format!("curl -i {url}")));
         }
     }
     Ok(applied)
+}
+
+/// Makes a gateway read anew what the configurations of its instances refer to.
+async fn reload(
+    gateway: &GatewaySettings,
+    instances: &[Instance],
+    means: &Means,
+) -> Result<Applied, Failure> {
+    for instance in instances {
+        match openclaw::converge(&gateway.id, instance, means).await {
+            Ok(()) => {}
+            // A unit that is known to be stopped reads everything when it starts.
+            Err(failure) if failure.then == Then::Down && is_stopped(gateway, means).await => {
+                return Ok(Applied {
+                    action: LastAction::None,
+                    previous: None,
+                    invocation: None,
+                    ready: None,
+                    outcome: unit::STOPPED.to_owned(),
+                });
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(Applied {
+        action: LastAction::Reload,
+        previous: None,
+        invocation: None,
+        ready: None,
+        outcome: "reloaded".to_owned(),
+    })
+}
+
+async fn is_stopped(gateway: &GatewaySettings, means: &Means) -> bool {
+    match &gateway.kind {
+        GatewayKind::Unit { unit, scope } => unit::is_stopped(unit, *scope, means).await,
+        _ => false,
+    }
 }

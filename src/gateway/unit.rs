@@ -11,7 +11,7 @@ use crate::config::settings::UnitScope;
 use crate::core::memory::{Failure, LastAction};
 use crate::systemd::bus::{BusAddresses, BusError, Scope};
 use crate::systemd::job::ServiceManager;
-use crate::systemd::outcome::RestartOutcome;
+use crate::systemd::outcome::{ActiveState, RestartOutcome};
 
 /// How long a job may take: OpenClaw's own unit allows itself 330 s to drain its turns before it
 /// stops (2026.9.6), and then it has to start.
@@ -47,6 +47,13 @@ pub async fn act(
     applied(unit, scope, action, outcome)
 }
 
+/// True when the manager says that nothing of the unit runs.
+pub async fn is_stopped(unit: &str, scope: UnitScope, means: &Means) -> bool {
+    let Ok(manager) = connect(unit, scope, means).await else { return false };
+    let facts = manager.unit_facts(unit).await;
+    facts.is_ok_and(|facts| matches!(facts.active_state, ActiveState::Inactive | ActiveState::Failed))
+}
+
 /// Connections to service managers, kept between restarts: making one costs a few milliseconds of
 /// the way from a new token to its use, and an idle one costs nothing. One that was lost (a bus
 /// that went away) is made anew.
@@ -74,10 +81,9 @@ async fn connect(unit: &str, scope: UnitScope, means: &Means) -> Result<ServiceM
         UnitScope::User => Scope::User,
         UnitScope::System => Scope::System,
     };
-    means.managers.of(manager, &means.buses).await.map_err(|error| Failure {
-        code: Code::BusUnavailable,
-        summary: format!("{unit} could not be restarted: {error}"),
-        next: format!("{} is-system-running", systemctl(scope)),
+    means.managers.of(manager, &means.buses).await.map_err(|error| {
+        let next = format!("{} is-system-running", systemctl(scope));
+        Failure::new(Code::BusUnavailable, format!("{unit} could not be restarted: {error}"), next)
     })
 }
 
@@ -111,8 +117,8 @@ fn applied(
             outcome: STOPPED.to_owned(),
         }),
         RestartOutcome::BusUnavailable { .. } => {
-            Err(Failure { code: Code::BusUnavailable, summary: format!("{unit}: {outcome}"), next })
+            Err(Failure::new(Code::BusUnavailable, format!("{unit}: {outcome}"), next))
         }
-        other => Err(Failure { code: Code::UnitFailed, summary: format!("{unit}: {other}"), next }),
+        other => Err(Failure::new(Code::UnitFailed, format!("{unit}: {other}"), next)),
     }
 }

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::base::code::Code;
 use crate::base::id::{Provider, SinkId};
-use crate::config::settings::{Ownership, SinkKind, SinkSettings};
-use crate::core::model::{ObservedTarget, Render, TargetContent, TargetId};
+use crate::config::settings::{Ownership, SinkKind, SinkSettings, UnitScope};
+use crate::core::model::{Force, ObservedTarget, Render, TargetContent, TargetId};
 use crate::core::windows::StoreLockKind;
 use crate::format::template::Template;
 use crate::sys::atomic_file::{self, FileState, ParentState};
+use openclaw::Wanted;
+use openclaw::probe::Manifests;
 
 /// A target together with what is needed to write it.
 #[derive(Debug)]
@@ -26,6 +28,23 @@ pub struct Place {
     pub ownership: Ownership,
     /// What is known of the file that is there.
     pub file: Option<FileFacts>,
+    /// It is a file of our own, in a directory of our own, that a gateway refers to.
+    pub is_mirror: bool,
+}
+
+/// What the sinks need of the surroundings.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Where programs are looked for.
+    pub search_path: &'a str,
+    /// The user's home directory.
+    pub home: &'a Path,
+    /// Where our mirrors are.
+    pub mirrors: &'a Path,
+    /// The unit of the gateway that reads the sink.
+    pub unit: Option<(&'a str, UnitScope)>,
+    /// Manifests that were read before.
+    pub manifests: &'a Manifests,
 }
 
 /// What is known of a file that is there.
@@ -72,13 +91,10 @@ pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
 
 /// The targets of a sink as they are now.
 #[must_use]
-pub fn observe(sink: &SinkSettings, search_path: &str) -> Vec<Place> {
+pub fn observe(sink: &SinkSettings, around: &Around<'_>) -> Vec<Place> {
     match &sink.kind {
-        SinkKind::OpenClaw { state_dir, agents, profile, .. } => {
-            openclaw::observe(&sink.id, state_dir, agents, profile, None, search_path)
-        }
-        SinkKind::AuthProfiles { state_dir, agents, profile, form } => {
-            openclaw::observe(&sink.id, state_dir, agents, profile, Some(*form), search_path)
+        SinkKind::OpenClaw { .. } | SinkKind::AuthProfiles { .. } => {
+            Wanted::of(sink).map(|wanted| openclaw::observe(&wanted, around)).unwrap_or_default()
         }
         SinkKind::OAuthJson { path, .. } | SinkKind::EnvFile { path, .. } | SinkKind::SecretFile { path } => {
             vec![file_place(&sink.id, "", path)]
@@ -100,10 +116,10 @@ pub fn observe(sink: &SinkSettings, search_path: &str) -> Vec<Place> {
 
 /// The files whose change concerns a sink.
 #[must_use]
-pub fn watched(sink: &SinkSettings) -> Vec<PathBuf> {
+pub fn watched(sink: &SinkSettings, around: &Around<'_>) -> Vec<PathBuf> {
     match &sink.kind {
-        SinkKind::OpenClaw { state_dir, agents, .. } | SinkKind::AuthProfiles { state_dir, agents, .. } => {
-            openclaw::watched(state_dir, agents)
+        SinkKind::OpenClaw { .. } | SinkKind::AuthProfiles { .. } => {
+            Wanted::of(sink).map(|wanted| openclaw::watched(&wanted, around)).unwrap_or_default()
         }
         SinkKind::OAuthJson { path, .. } | SinkKind::EnvFile { path, .. } | SinkKind::SecretFile { path } => {
             vec![path.clone()]
@@ -136,13 +152,16 @@ fn file_place(sink: &SinkId, part: &str, path: &Path) -> Place {
             mode: file.map(|f| f.mode),
             form: None,
             template: None,
-            is_read_live: false,
+            force: Force::Restart,
+            needs_set_up: false,
             release: None,
+            doubt: None,
         },
         path: path.to_owned(),
         lock: None,
         ownership: Ownership::default(),
         file,
+        is_mirror: false,
     }
 }
 

@@ -160,6 +160,33 @@ fn only_releases_that_are_known_to_be_safe_are_written() {
 }
 
 #[test]
+fn an_entry_that_the_configuration_hides_is_told() {
+    for (profiles, is_hidden) in [
+        (json!({}), false),
+        (json!({"anthropic:default": {"provider": "anthropic", "mode": "token"}}), false),
+        (json!({"anthropic:default": {"provider": "anthropic", "mode": "oauth"}}), false),
+        (json!({"anthropic:default": {"provider": "anthropic", "mode": "api_key"}}), true),
+        // Listed and there: the others of its provider are hidden. Listed and not there: they are not.
+        (json!({"anthropic:own": {"provider": "anthropic", "mode": "token"}}), true),
+        (json!({"anthropic:gone": {"provider": "anthropic", "mode": "token"}}), false),
+        (json!({"openai:own": {"provider": "openai", "mode": "api_key"}}), false),
+    ] {
+        let home = Home::new();
+        let path = &home.openclaw("2026.2.25", &["main"])[0];
+        let own = json!({"type": "token", "provider": "anthropic", "token": "sk-ant-oat01-own"});
+        fs::write(path, json!({"version": 1, "profiles": {"anthropic:own": own}}).to_string()).unwrap();
+        let config = json!({"meta": {"lastTouchedVersion": "2026.2.25"}, "auth": {"profiles": profiles}});
+        home.write(".openclaw/openclaw.json", config.to_string());
+        configured(&home, "");
+        let report = home.run(&["sync", "--json"]).json();
+        assert_eq!(report["sinks"][0]["state"], "current", "{report}");
+        let codes: Vec<_> = report["findings"].as_array().unwrap().iter().map(|f| &f["code"]).collect();
+        assert_eq!(codes == ["NOT_CONVERGED"], is_hidden, "{profiles}: {report}");
+        home.finish();
+    }
+}
+
+#[test]
 fn a_store_that_became_a_database_is_not_written_any_more() {
     for database in [".openclaw/state/openclaw.sqlite", ".openclaw/agents/main/agent/openclaw-agent.sqlite"] {
         let home = Home::new();

@@ -377,3 +377,44 @@ impl Stage {
         }
     }
 }
+
+#[test]
+fn a_stopped_unit_is_settled_and_one_that_only_does_not_answer_is_not() {
+    let mut stage = Stage::new();
+    let home = &mut stage.home;
+    // An OpenClaw whose CLI finds nobody, with a configuration that refers to our file.
+    home.mkdir("bin");
+    home.write("bin/package.json", r#"{"name": "openclaw", "version": "2026.9.6"}"#);
+    let cli =
+        home.write("bin/openclaw", "#!/bin/sh\necho 'gateway not reachable (ECONNREFUSED)' >&2\nexit 1\n");
+    fs::set_permissions(cli, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    home.set("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()));
+    home.mkdir(".openclaw");
+    let mirror = home.holds_tokens(".local/state/tokensink/mirrors/claw.json");
+    let config = serde_json::json!({
+        "secrets": {"providers": {"ours": {"source": "file", "path": mirror, "mode": "json"}}},
+        "models": {"providers": {"anthropic":
+            {"apiKey": {"source": "file", "provider": "ours", "id": "/anthropic/accessToken"}}}},
+    });
+    home.write(".openclaw/openclaw.json", config.to_string());
+    home.configure(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
+         [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\n\
+         [[gateway]]\nid = \"gateway\"\nsinks = [\"claw\"]\nunit = \"gateway.service\"\n",
+    );
+    stage.unit("gateway", false, "");
+    let daemon = stage.home.start();
+    stage.home.until_said(daemon.from, "gateway gateway does not run");
+    stage.until_settled("gateway");
+
+    stage.manager.write_unit("gateway.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    stage.start_unit("gateway");
+    let invocation = stage.property("gateway", "InvocationID");
+    let mark = stage.home.mark();
+    stage.home.rotate(&Login::nth(2));
+    stage.home.until_said(mark, "gateway does not answer; trying again in 10 s");
+    assert!(!stage.gateway("gateway")["pending"].is_null());
+    assert_eq!(stage.property("gateway", "InvocationID"), invocation, "it is not restarted for that");
+    daemon.stop();
+    stage.home.finish();
+}

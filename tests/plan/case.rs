@@ -15,8 +15,8 @@ use tokensink::base::time::Timestamp;
 use tokensink::core::clock::Judgement;
 use tokensink::core::memory::{Failure, GenerationRecord, Memory, Pending};
 use tokensink::core::model::{
-    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedSource, ObservedTarget,
-    Render, TargetContent, TargetId,
+    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
+    ObservedTarget, Render, SupplyForm, TargetContent, TargetId,
 };
 use tokensink::format::auth_profiles::EntryForm;
 use tokensink::format::claude;
@@ -238,10 +238,12 @@ impl Folder<'_> {
         ObservedTarget {
             path: format!("~/{id}"),
             mode: target.mode.as_deref().or(target.file.as_ref().map(|_| "0600")).map(mode),
-            form: matches!(render, Render::AuthProfiles { .. }).then_some(form),
+            form: matches!(render, Render::AuthProfiles { .. }).then_some(SupplyForm::Entry(form)),
             template,
-            is_read_live: target.read_live,
+            force: if target.read_live { Force::Nothing } else { Force::Restart },
+            needs_set_up: false,
             release: None,
+            doubt: None,
             content,
             id,
         }
@@ -272,9 +274,9 @@ impl Folder<'_> {
                 token_ends: None,
                 attempts: 0,
                 not_before: None,
+                force: Force::Restart,
             });
-            entry.failure =
-                known.failure.clone().map(|(code, summary)| Failure { code, summary, next: String::new() });
+            entry.failure = known.failure.clone().map(|(code, summary)| Failure::new(code, summary, ""));
         }
         memory
     }
@@ -306,7 +308,7 @@ pub fn load(folder: &Path) -> Result<Case, String> {
         apply: match gateway.apply.as_deref() {
             None | Some("when needed") => ApplyRule::WhenNeeded,
             Some("never") => ApplyRule::Never,
-            Some("always") => ApplyRule::Always,
+            Some("always") => ApplyRule::Always(Force::Restart),
             Some(other) => panic!("no rule {other}"),
         },
         min_interval: Duration::from_secs(600),

@@ -14,8 +14,8 @@ use tokensink::core::clock::Judgement;
 use tokensink::core::health;
 use tokensink::core::memory::{GenerationRecord, Memory};
 use tokensink::core::model::{
-    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Observed, ObservedSource, ObservedTarget,
-    Render, TargetContent, TargetId, Write,
+    ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
+    ObservedTarget, Render, SupplyForm, TargetContent, TargetId, Write,
 };
 use tokensink::core::report::{DaemonReport, Facts, Report};
 use tokensink::format::auth_profiles::EntryForm;
@@ -139,7 +139,7 @@ impl Kind {
 
     fn target(self, id: TargetId, content: TargetContent) -> ObservedTarget {
         let form = match self {
-            Self::Profiles { form } => Some(form),
+            Self::Profiles { form } => Some(SupplyForm::Entry(form)),
             _ => None,
         };
         let template = || Template::parse("bearer {{access_token}} until {{expires_at}}\n").unwrap();
@@ -149,8 +149,10 @@ impl Kind {
             mode: None,
             form,
             template: (self == Self::Template).then(template),
-            is_read_live: false,
+            force: Force::Restart,
+            needs_set_up: false,
             release: None,
+            doubt: None,
             id,
         }
     }
@@ -282,7 +284,7 @@ fn world() -> impl Strategy<Value = World> {
                 entry.clobbered_at = vec![NOW.before(Duration::from_secs(90)); clobbers];
                 entry.failure = (clobbers == 0).then(|| "no space".to_owned());
             }
-            let rules = [ApplyRule::Never, ApplyRule::WhenNeeded, ApplyRule::Always];
+            let rules = [ApplyRule::Never, ApplyRule::WhenNeeded, ApplyRule::Always(Force::Restart)];
             desired.gateways.extend(rules.iter().enumerate().map(|(n, rule)| DesiredGateway {
                 id: GatewayId::try_new(format!("gateway{n}")).unwrap(),
                 sinks: desired.sinks.iter().map(|s| s.id.clone()).collect(),
@@ -303,7 +305,10 @@ fn kind_of(world: &World, write: &Write) -> Kind {
     let target = world.observed.targets.iter().find(|t| t.id == write.target).unwrap();
     match &world.desired.sink(&write.target.sink).unwrap().render {
         Render::OAuthJson { refresh, .. } => Kind::OAuthJson { refresh: *refresh },
-        Render::AuthProfiles { .. } => Kind::Profiles { form: target.form.unwrap() },
+        Render::AuthProfiles { .. } => match target.form.unwrap() {
+            SupplyForm::Entry(form) => Kind::Profiles { form },
+            SupplyForm::Mirror => unreachable!("no case has one"),
+        },
         Render::EnvFile { .. } => Kind::Env,
         Render::SecretFile => Kind::Secret,
         Render::Template => Kind::Template,

@@ -40,7 +40,7 @@ impl World {
         plan::remember(&mut self.memory, &self.observed, &planned, &key(), &Judgement::steady(self.now));
         for apply in &planned.applies {
             let gateway = self.memory.gateways.entry(apply.gateway.clone()).or_default();
-            gateway.note_change(self.now, apply.token_ends);
+            gateway.note_change(self.now, apply.token_ends, apply.force);
         }
         for write in &planned.writes {
             let target = self.observed.targets.iter_mut().find(|t| t.id == write.target).unwrap();

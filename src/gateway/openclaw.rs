@@ -1,0 +1,254 @@
+//! An OpenClaw gateway through its own CLI: its documented reload, which re-reads everything that
+//! its configuration refers to without interrupting a turn, and, where the owner agreed, the set-up
+//! of that reference. Never `doctor --fix`, never a signal: SIGUSR1 opens an inspector in 2026.9.6.
+//! Facts: OpenClaw 2026.2.26 (first with a reload), 2026.7.1, 2026.8.2 and 2026.9.6 by running.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Means;
+use crate::base::code::Code;
+use crate::base::id::GatewayId;
+use crate::base::secret::Secret;
+use crate::core::memory::{Failure, Then};
+use crate::sys::process::{self, CommandSpec, Finished};
+
+/// How long one call of the CLI may take: 2 to 7 s, and once 30 s on two processors with other work.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Output that is kept of a call, in bytes.
+const OUTPUT_LIMIT: usize = 64 * 1024;
+/// Our name among the secret providers of the configuration.
+const ALIAS: &str = "tokensink";
+/// Where that is set.
+const ALIAS_KEY: &str = "secrets.providers.tokensink";
+/// Pauses before further reloads after a change of the configuration: 2026.9.6 follows it within 8 s.
+const SETTLING: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];
+
+/// How to reach one instance.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// The command that is its CLI.
+    pub program: Vec<String>,
+    /// What it needs beside the user's own environment.
+    pub environment: BTreeMap<String, String>,
+    /// What of that is secret.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Its release, where it is known.
+    pub release: Option<String>,
+    /// Its state directory.
+    pub state_dir: PathBuf,
+    /// Its configuration.
+    pub config_path: PathBuf,
+    /// A state directory of ours, for a CLI with an identity of its own; made by that CLI.
+    pub identity: PathBuf,
+    /// What its configuration shall refer to, where the owner agreed and it does not yet.
+    pub set_up: Option<Reference>,
+}
+
+/// What a configuration shall refer to.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    /// The provider whose key it is.
+    pub provider: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The place in it, a JSON pointer.
+    pub pointer: String,
+}
+
+impl Reference {
+    /// Where the provider's key is set.
+    fn key(&self) -> String {
+        format!("models.providers.{}.apiKey", self.provider)
+    }
+}
+
+/// Makes the gateway read everything anew, after setting up what is to be set up. Success is the
+/// gateway's own word that nothing is left of the old: no warnings.
+///
+/// A set-up begins only when a reload works as things are, and is taken back when none does after it.
+///
+/// # Errors
+/// A failure that says what it means for the change; the gateway goes on with what it had.
+pub async fn converge(gateway: &GatewayId, instance: &Instance, means: &Means) -> Result<(), Failure> {
+    let call = Call { gateway, instance, means };
+    call.judge(call.reload().await?)?;
+    let Some(reference) = &instance.set_up else { return Ok(()) };
+    let outcome = match call.set_up(reference).await {
+        Ok(()) => call.reload_settled().await,
+        Err(failure) => Err(failure),
+    };
+    let Err(failure) = outcome else { return Ok(()) };
+    let taken_back = call.take_back(reference).await;
+    let summary = match taken_back {
+        Ok(()) => format!("{}; its configuration is as it was", failure.summary),
+        Err(error) => {
+            format!("{}; and what was set could not be taken back: {}", failure.summary, error.summary)
+        }
+    };
+    // A gateway that went away meanwhile has said nothing about its release.
+    let then = if failure.then == Then::Down { Then::Again } else { Then::Unfit };
+    Err(Failure { summary, ..failure }.meaning(then))
+}
+
+/// Takes back what a set-up has set: the gateway gets its key from its store again.
+///
+/// # Errors
+/// When OpenClaw's own CLI does not do it.
+pub async fn take_back(
+    gateway: &GatewayId,
+    instance: &Instance,
+    reference: &Reference,
+    means: &Means,
+) -> Result<(), Failure> {
+    Call { gateway, instance, means }.take_back(reference).await
+}
+
+struct Call<'a> {
+    gateway: &'a GatewayId,
+    instance: &'a Instance,
+    means: &'a Means,
+}
+
+/// A reload that was answered: the warnings that it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reloaded(Option<u64>);
+
+/// As whom the CLI comes to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    /// As the owner's own CLI.
+    Owner,
+    /// As a CLI of ours with an identity of its own.
+    Ours,
+}
+
+impl Call<'_> {
+    /// Both steps are repeatable: they set what is set already. The values are given as JSON, which
+    /// every release takes (2026.2.26 has no options for references).
+    async fn set_up(&self, reference: &Reference) -> Result<(), Failure> {
+        let path = reference.path.display().to_string();
+        let source = serde_json::json!({"source": "file", "path": path, "mode": "json"}).to_string();
+        self.configure("set", ALIAS_KEY, &[&source, "--json"]).await?;
+        let value =
+            serde_json::json!({"source": "file", "provider": ALIAS, "id": reference.pointer}).to_string();
+        self.configure("set", &reference.key(), &[&value, "--json"]).await
+    }
+
+    async fn take_back(&self, reference: &Reference) -> Result<(), Failure> {
+        self.configure("unset", &reference.key(), &[]).await?;
+        self.configure("unset", ALIAS_KEY, &[]).await
+    }
+
+    async fn configure(&self, verb: &str, key: &str, value: &[&str]) -> Result<(), Failure> {
+        let finished = self.run(&[&["config", verb, key], value].concat(), Identity::Owner).await?;
+        if finished.succeeded() {
+            return Ok(());
+        }
+        let why = format!("the configuration of {}: setting {key} {}", self.gateway, ended(&finished));
+        Err(self.failure(why).meaning(if finished.timed_out { Then::Down } else { Then::Again }))
+    }
+
+    /// Reloads after a change of the configuration, which the gateway follows by itself meanwhile: a
+    /// reload that comes into that is refused, and one that came before it is no proof.
+    async fn reload_settled(&self) -> Result<(), Failure> {
+        let mut outcome = self.reload().await;
+        for pause in SETTLING {
+            if matches!(outcome, Ok(_) | Err(Failure { then: Then::MoreForce, .. })) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            outcome = self.reload().await;
+        }
+        self.judge(outcome?)
+    }
+
+    /// Success is the gateway's own word that nothing is left of the old.
+    fn judge(&self, reloaded: Reloaded) -> Result<(), Failure> {
+        match reloaded {
+            Reloaded(Some(0)) => Ok(()),
+            Reloaded(Some(count)) => Err(self.failure(format!(
+                "{} was reloaded with {count} warnings and may go on with what it had",
+                self.gateway
+            ))),
+            Reloaded(None) => {
+                Err(self.failure(format!("{} did not say whether its reload was whole", self.gateway)))
+            }
+        }
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Failure> {
+        match self.reload_as(Identity::Owner).await {
+            // From 2026.5 on a CLI has the rights of its first use; without that of a reload somebody
+            // would have to approve more. One that comes for the first time gets what it asks for.
+            Err(failure) if failure.then == Then::MoreForce => self.reload_as(Identity::Ours).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn reload_as(&self, identity: Identity) -> Result<Reloaded, Failure> {
+        let finished = self.run(&["secrets", "reload", "--json"], identity).await?;
+        let stdout = String::from_utf8_lossy(finished.stdout.bytes.expose()).into_owned();
+        let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap_or_default();
+        let warnings = answer.get("warningCount").and_then(serde_json::Value::as_u64);
+        let is_ok = answer.get("ok").and_then(serde_json::Value::as_bool) == Some(true);
+        if finished.succeeded() && is_ok {
+            return Ok(Reloaded(warnings));
+        }
+        let said = stdout + &String::from_utf8_lossy(finished.stderr.bytes.expose());
+        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        // The words of 2026.2.26 to 2026.9.6.
+        if has(&["ECONNREFUSED", "1006", "not reachable"]) {
+            return Err(self.failure(format!("{} does not answer", self.gateway)).meaning(Then::Down));
+        }
+        if has(&["pairing required", "scope upgrade", "unknown command", "missing scope"]) {
+            let why = format!("{} does not take a reload from its own CLI here", self.gateway);
+            return Err(self.failure(why).meaning(Then::MoreForce));
+        }
+        Err(self.failure(format!("the reload of {} {}", self.gateway, ended(&finished))))
+    }
+
+    fn failure(&self, why: String) -> Failure {
+        let program = self.instance.program.join(" ");
+        Failure::new(Code::NotConverged, why, format!("{program} secrets reload --json"))
+    }
+
+    async fn run(&self, arguments: &[&str], identity: Identity) -> Result<Finished, Failure> {
+        let mut environment = self.means.environment.clone();
+        environment.extend(self.instance.environment.clone());
+        let place = |path: &std::path::Path| path.display().to_string();
+        environment.insert("OPENCLAW_CONFIG_PATH".to_owned(), place(&self.instance.config_path));
+        let state_dir = match identity {
+            Identity::Owner => &self.instance.state_dir,
+            Identity::Ours => &self.instance.identity,
+        };
+        environment.insert("OPENCLAW_STATE_DIR".to_owned(), place(state_dir));
+        environment.insert("NO_COLOR".to_owned(), "1".to_owned());
+        let mut environment: BTreeMap<_, _> =
+            environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        // The CLI takes the gateway's token by configuration or environment only.
+        let secrets = self.instance.secrets.iter();
+        environment.extend(secrets.map(|(name, value)| (name.into(), value.expose().into())));
+        let program = self.instance.program.iter().map(Into::into);
+        process::run(CommandSpec {
+            argv: program.chain(arguments.iter().map(Into::into)).collect(),
+            env: environment,
+            stdin: None,
+            cwd: None,
+            deadline: DEADLINE,
+            output_limit: OUTPUT_LIMIT,
+        })
+        .await
+        .map_err(|error| self.failure(format!("{}: {error}", self.gateway)))
+    }
+}
+
+/// How a call ended, without what it said: that may quote its configuration.
+fn ended(finished: &Finished) -> String {
+    if finished.timed_out {
+        format!("took longer than {} s", DEADLINE.as_secs())
+    } else {
+        format!("ended with {}", finished.status)
+    }
+}

@@ -1,0 +1,270 @@
+//! OpenClaw instances: their targets in whichever way their release is supplied (`core::windows`
+//! decides): the JSON stores of their agents, or one file of ours that their configuration refers to.
+//! Facts: OpenClaw 2026.2.26 (JSON era), 2026.9.6 (SQLite era).
+
+pub mod probe;
+
+use std::path::{Path, PathBuf};
+
+use self::probe::{Instance, default_directory, read};
+use super::{Around, Place, file_place};
+use crate::base::code::Code;
+use crate::base::id::SinkId;
+use crate::base::secret::Document;
+use crate::config::settings::{Agents, ProfileForm, SinkKind, SinkSettings};
+use crate::core::model::{Force, SupplyForm, TargetContent};
+use crate::core::windows::{self, KeySource, Seen, Supply, Window};
+use crate::format::auth_profiles::EntryForm;
+use crate::format::openclaw_config::{self, ApiKey};
+use crate::format::release::Release;
+use crate::format::{auth_profiles, mirror};
+
+const STORE: &str = "auth-profiles.json";
+const MAIN: &str = "main";
+/// The one provider for which a reference was seen to work (2026.2.26 to 2026.9.6).
+const REFERABLE: &str = "anthropic";
+/// The runtime of OpenClaw that is Claude Code itself.
+const CLI_RUNTIME: &str = "claude-cli";
+
+/// What a configured sink asks of an instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The sink.
+    pub sink: &'a SinkId,
+    /// The state directory.
+    pub state_dir: &'a Path,
+    /// Which agents.
+    pub agents: &'a Agents,
+    /// The profile id.
+    pub profile: &'a str,
+    /// The form of an entry; `None` leaves the way to the release.
+    form: Option<ProfileForm>,
+    /// The owner lets us set up the instance's configuration.
+    pub manage: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// What that sink asks for; `None` for one of another kind.
+    #[must_use]
+    pub fn of(sink: &'a SinkSettings) -> Option<Self> {
+        match &sink.kind {
+            SinkKind::OpenClaw { state_dir, agents, profile, manage } => {
+                Some(Self { sink: &sink.id, state_dir, agents, profile, form: None, manage: *manage })
+            }
+            SinkKind::AuthProfiles { state_dir, agents, profile, form } => {
+                Some(Self { sink: &sink.id, state_dir, agents, profile, form: Some(*form), manage: false })
+            }
+            _ => None,
+        }
+    }
+
+    /// OpenClaw's name of the provider.
+    #[must_use]
+    pub fn provider(&self) -> &'a str {
+        self.profile.split(':').next().unwrap_or_default()
+    }
+
+    /// Our file for this sink.
+    #[must_use]
+    pub fn mirror(&self, around: &Around<'_>) -> PathBuf {
+        around.mirrors.join(format!("{}.json", self.sink))
+    }
+
+    /// In which way the instance is supplied.
+    #[must_use]
+    pub fn supply(&self, instance: &Instance, around: &Around<'_>) -> Supply {
+        let config = instance.config.as_ref().map(Document::expose);
+        let is_open = self.form.is_none() && self.provider() == REFERABLE;
+        windows::supply(Seen {
+            release: instance.release.as_ref(),
+            is_sqlite: instance.has_database || instance.has_schema,
+            key: if is_open { self.key_source(config, around) } else { KeySource::Store },
+            is_referable: is_open || self.form.is_some(),
+            runs_in_cli: is_open
+                && config.is_some_and(|c| openclaw_config::runs_in_cli(c, REFERABLE, CLI_RUNTIME)),
+            may_set_up: is_open && self.manage,
+        })
+    }
+
+    fn key_source(&self, config: Option<&[u8]>, around: &Around<'_>) -> KeySource {
+        let Some(config) = config else { return KeySource::Elsewhere };
+        match openclaw_config::api_key(config, self.provider()) {
+            ApiKey::Absent => KeySource::Store,
+            ApiKey::File { path, pointer }
+                if expanded(&path, around.home) == self.mirror(around)
+                    && pointer == mirror::pointer(self.provider()) =>
+            {
+                KeySource::Mirror
+            }
+            ApiKey::File { .. } | ApiKey::Other => KeySource::Elsewhere,
+        }
+    }
+}
+
+fn expanded(path: &str, home: &Path) -> PathBuf {
+    path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| home.join(rest))
+}
+
+/// The targets of a sink.
+pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
+    let instance = probe::probe(wanted.state_dir, around);
+    // Nothing but a package of the instance can be asked to reload.
+    let reload = if instance.program.is_some() { Force::Reload } else { Force::Restart };
+    let mut places = match wanted.supply(&instance, around) {
+        Supply::Reference { needs_set_up } => {
+            let mut place = mirror_place(wanted, around);
+            place.observed.force = reload;
+            place.observed.needs_set_up = needs_set_up && instance.program.is_some();
+            vec![place]
+        }
+        Supply::Native => {
+            let mut place = file_place(wanted.sink, "", wanted.state_dir);
+            place.observed.content = TargetContent::NotNeeded;
+            vec![place]
+        }
+        Supply::Store(window) => stores(wanted, &instance, |place, directory| {
+            place.lock = Some(window.lock);
+            place.observed.force = if window.is_read_live { Force::Nothing } else { reload };
+            let form = entry_form(wanted.form.unwrap_or(ProfileForm::Auto), &window);
+            place.observed.form = Some(SupplyForm::Entry(form));
+            judge_store(place, wanted, directory, &instance);
+            place.observed.doubt = doubt_of(place, wanted, &instance, form);
+        }),
+        Supply::Refused(code, why) => stores(wanted, &instance, |place, _| {
+            place.observed.content = TargetContent::Refused(code, why.clone());
+        }),
+    };
+    for place in &mut places {
+        place.observed.release = instance.release.as_ref().map(ToString::to_string);
+    }
+    places
+}
+
+/// The files whose change concerns the targets of a sink.
+pub fn watched(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<PathBuf> {
+    let instance = probe::probe(wanted.state_dir, around);
+    let mut files = vec![instance.config_path.clone()];
+    if let Supply::Reference { .. } = wanted.supply(&instance, around) {
+        files.push(wanted.mirror(around));
+    }
+    files.extend(agents_for(wanted, &instance).into_iter().map(|(_, directory)| directory.join(STORE)));
+    files.extend(instance.manifest);
+    files
+}
+
+fn mirror_place(wanted: &Wanted<'_>, around: &Around<'_>) -> Place {
+    let mut place = file_place(wanted.sink, "", &wanted.mirror(around));
+    if place.observed.content == TargetContent::NoDirectory {
+        place.observed.content = TargetContent::Absent;
+    }
+    place.is_mirror = true;
+    // OpenClaw refuses a file that others may read.
+    place.ownership.mode = Some(0o600);
+    place.observed.form = Some(SupplyForm::Mirror);
+    place
+}
+
+fn stores(wanted: &Wanted<'_>, instance: &Instance, finish: impl Fn(&mut Place, &Path)) -> Vec<Place> {
+    let agents = agents_for(wanted, instance).into_iter();
+    let places = agents.map(|(agent, directory)| {
+        let mut place = file_place(wanted.sink, &agent, &directory.join(STORE));
+        finish(&mut place, &directory);
+        place
+    });
+    places.collect()
+}
+
+/// The agents that a sink is for. With `all`, an agent without a store of its own is left to
+/// OpenClaw, which copies the main agent's on first use; only the main store may be made here.
+fn agents_for(wanted: &Wanted<'_>, instance: &Instance) -> Vec<(String, PathBuf)> {
+    let of = |id: &str| {
+        let known = instance.agents.iter().find(|(agent, _)| agent == id).cloned();
+        known.unwrap_or_else(|| (id.to_owned(), default_directory(wanted.state_dir, id)))
+    };
+    match wanted.agents {
+        Agents::Named(ids) => ids.iter().map(|id| of(id)).collect(),
+        Agents::All => {
+            let mut found: Vec<_> = instance
+                .agents
+                .iter()
+                .filter(|(id, directory)| id == MAIN || directory.join(STORE).exists())
+                .cloned()
+                .collect();
+            if !found.iter().any(|(id, _)| id == MAIN) {
+                found.insert(0, of(MAIN));
+            }
+            found
+        }
+    }
+}
+
+/// `auto` is access-only everywhere: the refresh token belongs to the CLI, and a second refresher
+/// of one family logs the first one out.
+fn entry_form(form: ProfileForm, window: &Window) -> EntryForm {
+    match form {
+        ProfileForm::Auto | ProfileForm::Token => EntryForm::Token,
+        ProfileForm::OAuth => EntryForm::OAuth { with_refresh: window.may_hold_refresh },
+    }
+}
+
+/// What else forbids writing this store.
+fn judge_store(place: &mut Place, wanted: &Wanted<'_>, directory: &Path, instance: &Instance) {
+    let profile = wanted.profile;
+    if ["anthropic:claude-cli", "openai-codex:codex-cli"].contains(&profile) {
+        let why = format!("profile id {profile} is OpenClaw's own and is deleted by it");
+        place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
+        return;
+    }
+    // From 2026.3.22 OpenClaw itself fills this id from ~/.codex/auth.json.
+    let imports_codex = instance.release >= Release::parse("2026.3.22");
+    if imports_codex && profile == "openai-codex:default" {
+        let why = "this release fills openai-codex:default from Codex's own login".to_owned();
+        place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
+        return;
+    }
+    // OpenClaw imports these once, and only while there is no store: making one would lose what
+    // else they hold.
+    let imports = [wanted.state_dir.join("credentials/oauth.json"), directory.join("auth.json")];
+    if place.observed.content == TargetContent::Absent
+        && let Some(import) = imports.iter().find(|p| holds_other_entries(p, wanted.provider()))
+    {
+        let why =
+            format!("OpenClaw has yet to import {}; its store is not made before that", import.display());
+        place.observed.content = TargetContent::Refused(Code::ImportPending, why);
+    }
+}
+
+/// Why OpenClaw may not use our entry, by what its configuration says of profiles (2026.2.26): a mode
+/// must fit the type of the entry, and profiles that are listed hide all others of their provider.
+fn doubt_of(place: &Place, wanted: &Wanted<'_>, instance: &Instance, form: EntryForm) -> Option<String> {
+    let modes = openclaw_config::profile_modes(instance.config.as_ref()?.expose());
+    let profile = wanted.profile;
+    let file = instance.config_path.display();
+    if let Some((_, mode)) = modes.iter().find(|(id, _)| id == profile) {
+        let (kind, fitting): (_, &[&str]) = match form {
+            EntryForm::Token => ("token", &["token", "oauth"]),
+            EntryForm::OAuth { .. } => ("oauth", &["oauth"]),
+        };
+        return (!fitting.contains(&mode.as_str())).then(|| {
+            format!(
+                "{file} notes profile {profile} with another mode than {kind}: OpenClaw ignores our entry"
+            )
+        });
+    }
+    let TargetContent::Present(document) = &place.observed.content else { return None };
+    let held = auth_profiles::profile_ids(document.expose()).ok()?;
+    let prefix = format!("{}:", wanted.provider());
+    let hides = modes.iter().any(|(id, _)| id.starts_with(&prefix) && held.contains(id));
+    hides.then(|| {
+        format!(
+            "{file} lists profiles of {} and not {profile}: OpenClaw ignores our entry",
+            wanted.provider()
+        )
+    })
+}
+
+fn holds_other_entries(path: &Path, provider: &str) -> bool {
+    let Some(document) = read(path) else { return false };
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(document.expose()) else { return true };
+    value.as_object().is_none_or(|entries| entries.keys().any(|key| key != provider))
+}

@@ -1,0 +1,221 @@
+//! What an OpenClaw instance is, without running it (a run costs seconds and hundreds of megabytes):
+//! its release, its program, its agents, where its credentials are. Read anew at each look; only the
+//! package's manifest, 140 KB in OpenClaw 2026.9.6, is kept while the file stays the same.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::base::secret::{Document, Secret};
+use crate::config::settings::UnitScope;
+use crate::format::openclaw_config;
+use crate::format::release::Release;
+use crate::format::unit_file::Service;
+use crate::sinks::Around;
+use crate::sys::atomic_file::{self, FileState};
+use crate::sys::search;
+
+/// Package names: `clawdbot` until 2026.1.24, `openclaw` since.
+const PACKAGES: [&str; 2] = ["openclaw", "clawdbot"];
+/// What of a unit's environment its CLI needs to reach the same instance.
+const PASSED_ON: [&str; 4] = ["PATH", "OPENCLAW_GATEWAY_PORT", "OPENCLAW_HOME", "OPENCLAW_PROFILE"];
+
+/// What is known of an instance.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its release: of the package its unit runs, else of the one on the search path, else what its
+    /// configuration notes.
+    pub release: Option<Release>,
+    /// The release of the package has a SQLite store (`openclaw.schemaVersions` in its manifest).
+    pub has_schema: bool,
+    /// There is a SQLite store.
+    pub has_database: bool,
+    /// The package's manifest.
+    pub manifest: Option<PathBuf>,
+    /// The command that is its CLI; `None` where there is no package.
+    pub program: Option<Vec<String>>,
+    /// What its CLI needs beside the user's own environment.
+    pub environment: BTreeMap<String, String>,
+    /// What of that is secret.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Its configuration.
+    pub config_path: PathBuf,
+    /// What that holds, if it can be read.
+    pub config: Option<Document>,
+    /// Agent ids with their directories.
+    pub agents: Vec<(String, PathBuf)>,
+}
+
+/// A package that was found.
+#[derive(Debug, Clone)]
+struct Package {
+    release: Release,
+    has_schema: bool,
+    manifest: PathBuf,
+}
+
+/// Identity of a file: device, inode, size, times of content and of inode.
+type FileIdentity = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// The manifests that were read.
+#[derive(Debug, Default)]
+pub struct Manifests(RefCell<BTreeMap<PathBuf, (FileIdentity, Option<Package>)>>);
+
+impl Manifests {
+    fn read(&self, manifest: &Path) -> Option<Package> {
+        let meta = std::fs::metadata(manifest).ok()?;
+        let identity = (
+            meta.dev(),
+            meta.ino(),
+            meta.size(),
+            (meta.mtime(), meta.mtime_nsec()),
+            (meta.ctime(), meta.ctime_nsec()),
+        );
+        if let Some((known, package)) = self.0.borrow().get(manifest)
+            && *known == identity
+        {
+            return package.clone();
+        }
+        let package = package_in(manifest);
+        self.0.borrow_mut().insert(manifest.to_owned(), (identity, package.clone()));
+        package
+    }
+
+    /// The package that a program, or the script it runs, belongs to.
+    fn package_of(&self, program: &Path) -> Option<Package> {
+        let real = std::fs::canonicalize(program).ok()?;
+        real.ancestors().skip(1).take(4).find_map(|directory| self.read(&directory.join("package.json")))
+    }
+}
+
+fn package_in(manifest: &Path) -> Option<Package> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        name: String,
+        version: String,
+        openclaw: Option<serde_json::Value>,
+    }
+    let document = read(manifest)?;
+    let parsed: Manifest = serde_json::from_slice(document.expose()).ok()?;
+    let is_ours = PACKAGES.contains(&parsed.name.as_str());
+    let has_schema = parsed.openclaw.is_some_and(|own| own.get("schemaVersions").is_some());
+    let release = Release::parse(&parsed.version)?;
+    is_ours.then(|| Package { release, has_schema, manifest: manifest.to_owned() })
+}
+
+/// What is known of the instance in `state_dir`.
+pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
+    let service = around.unit.and_then(|(unit, scope)| service_of(unit, scope, around));
+    let service = service.filter(|service| is_of(service, state_dir, around)).unwrap_or_default();
+    let named = service.environment.get("OPENCLAW_CONFIG_PATH").map(PathBuf::from);
+    let config_path = named.unwrap_or_else(|| state_dir.join("openclaw.json"));
+    let config = read(&config_path);
+    let bytes = config.as_ref().map(Document::expose);
+    let touched = bytes.and_then(openclaw_config::last_touched_version);
+    let found = program_of(&service, around).or_else(|| program_on(around));
+    let agents = agents_of(state_dir, bytes);
+    let agent_database = agents.iter().any(|(_, d)| d.join("openclaw-agent.sqlite").exists());
+    let (program, package) = found.unzip();
+    let environment: BTreeMap<String, String> =
+        service.environment.into_iter().filter(|(name, _)| PASSED_ON.contains(&name.as_str())).collect();
+    Instance {
+        release: package.as_ref().map(|p| p.release.clone()).or_else(|| Release::parse(&touched?)),
+        has_schema: package.as_ref().is_some_and(|p| p.has_schema),
+        has_database: agent_database || state_dir.join("state/openclaw.sqlite").exists(),
+        manifest: package.map(|p| p.manifest),
+        program,
+        environment,
+        secrets: service.secrets.into_iter().filter(|(name, _)| name.starts_with("OPENCLAW_")).collect(),
+        config_path,
+        config,
+        agents,
+    }
+}
+
+/// A file that is there and can be read.
+pub fn read(path: &Path) -> Option<Document> {
+    match atomic_file::observe(path) {
+        FileState::Present(file) => Some(file.document),
+        _ => None,
+    }
+}
+
+/// The package that the unit runs, with its CLI: what is before the script (Node and its options)
+/// and the script, or a program that is one.
+fn program_of(service: &Service, around: &Around<'_>) -> Option<(Vec<String>, Package)> {
+    service.exec.iter().enumerate().find_map(|(index, word)| {
+        let package = Some(word).filter(|w| w.starts_with('/')).map(Path::new)?;
+        let package = around.manifests.package_of(package)?;
+        Some((service.exec.get(..=index)?.to_vec(), package))
+    })
+}
+
+/// The package whose program is first on the search path.
+fn program_on(around: &Around<'_>) -> Option<(Vec<String>, Package)> {
+    let program = PACKAGES.iter().find_map(|name| search::find_on(around.search_path, name))?;
+    let package = around.manifests.package_of(&program)?;
+    Some((vec![program.display().to_string()], package))
+}
+
+/// True when the unit runs the instance in that state directory.
+fn is_of(service: &Service, state_dir: &Path, around: &Around<'_>) -> bool {
+    let named = service.environment.get("OPENCLAW_STATE_DIR").map(PathBuf::from);
+    let profile = service.environment.get("OPENCLAW_PROFILE").filter(|p| *p != "default");
+    let usual = || {
+        let suffix = profile.map_or_else(String::new, |name| format!("-{name}"));
+        around.home.join(format!(".openclaw{suffix}"))
+    };
+    named.unwrap_or_else(usual) == state_dir
+}
+
+/// The unit as its files describe it, drop-ins included.
+fn service_of(unit: &str, scope: UnitScope, around: &Around<'_>) -> Option<Service> {
+    let directories: Vec<PathBuf> = match scope {
+        UnitScope::User => {
+            [around.home.join(".config/systemd/user"), around.home.join(".local/share/systemd/user")]
+                .into_iter()
+                .chain(["/etc/systemd/user", "/run/systemd/user", "/usr/lib/systemd/user"].map(PathBuf::from))
+                .collect()
+        }
+        UnitScope::System => ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"]
+            .map(PathBuf::from)
+            .into(),
+    };
+    let own = directories.iter().find_map(|directory| read(&directory.join(unit)))?;
+    let mut service = Service::default();
+    service.read(&String::from_utf8_lossy(own.expose()), around.home);
+    // The nearest directory has the last word.
+    for directory in directories.iter().rev() {
+        let listed = std::fs::read_dir(directory.join(format!("{unit}.d"))).into_iter().flatten().flatten();
+        let mut files: Vec<PathBuf> = listed.map(|entry| entry.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
+        files.sort();
+        for document in files.iter().filter_map(|file| read(file)) {
+            service.read(&String::from_utf8_lossy(document.expose()), around.home);
+        }
+    }
+    Some(service)
+}
+
+/// Agents: the directories under `agents/`, and those that the configuration puts elsewhere.
+pub fn agents_of(state_dir: &Path, config: Option<&[u8]>) -> Vec<(String, PathBuf)> {
+    let configured = config.map(openclaw_config::agent_dirs).unwrap_or_default();
+    let mut ids: BTreeSet<String> = configured.iter().map(|(id, _)| id.clone()).collect();
+    let listed = std::fs::read_dir(state_dir.join("agents")).into_iter().flatten().flatten();
+    ids.extend(
+        listed
+            .filter(|e| e.path().join("agent").is_dir())
+            .filter_map(|e| e.file_name().to_str().map(str::to_owned)),
+    );
+    let directory_of = |id: &String| {
+        let elsewhere = configured.iter().find(|(agent, _)| agent == id).map(|(_, dir)| PathBuf::from(dir));
+        elsewhere.filter(|d| d.is_absolute()).unwrap_or_else(|| default_directory(state_dir, id))
+    };
+    ids.iter().map(|id| (id.clone(), directory_of(id))).collect()
+}
+
+/// Where an agent is unless the configuration says otherwise.
+pub fn default_directory(state_dir: &Path, agent: &str) -> PathBuf {
+    state_dir.join("agents").join(agent).join("agent")
+}

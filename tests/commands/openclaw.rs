@@ -1,0 +1,322 @@
+//! `openclaw` sinks: which way an instance is supplied, with packages that have a manifest and a CLI
+//! that notes how it is called. What the real one does is proved in `openclaw_real`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::stage::{Home, Login};
+
+/// Keeps what it is told in `openclaw.json`; answers its reloads by the lines of `answers`, then whole.
+const CLI: &str = r#"#!/bin/sh
+echo "$OPENCLAW_STATE_DIR $*" >>"$HOME/calls"
+case "$1 $2 $3" in
+"config set secrets.providers.tokensink") printf %s "$4" >"$HOME/alias" ;;
+"config set models.providers.anthropic.apiKey")
+    printf '{"secrets":{"providers":{"tokensink":%s}},"models":{"providers":{"anthropic":{"apiKey":%s}}}}' \
+        "$(cat "$HOME/alias")" "$4" >"$OPENCLAW_CONFIG_PATH" ;;
+"config unset "*) echo '{}' >"$OPENCLAW_CONFIG_PATH" ;;
+"secrets reload --json")
+    answer=$(head -n 1 "$HOME/answers" 2>/dev/null)
+    [ -z "$answer" ] || sed -i 1d "$HOME/answers"
+    case "$answer" in
+    "") echo '{"ok":true,"warningCount":0}' ;;
+    warnings) echo '{"ok":true,"warningCount":2}' ;;
+    *) echo "$answer" >&2; exit 1 ;;
+    esac ;;
+*) exit 9 ;;
+esac
+"#;
+
+/// An OpenClaw of that release behind `bin/openclaw`, with a database, and a sink for it.
+fn world(release: &str, keys: &str) -> Home {
+    let mut home = Home::new();
+    home.mkdir("bin");
+    package(&home, "package", release);
+    std::os::unix::fs::symlink("../package/openclaw.mjs", home.path("bin/openclaw")).unwrap();
+    home.set("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()));
+    home.mkdir(".openclaw/state");
+    home.write(".openclaw/openclaw.json", "{}");
+    home.write(".openclaw/state/openclaw.sqlite", "SQLite format 3\0");
+    home.holds_tokens(".local/state/tokensink/mirrors/claw.json");
+    configure(&home, keys, "command = [\"touch\", \"restarted\"]");
+    home.rotate(&Login::nth(1));
+    home
+}
+
+fn configure(home: &Home, keys: &str, gateway: &str) {
+    home.configure(&format!(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
+         [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\n{keys}\n\
+         [[gateway]]\nid = \"claw\"\nsinks = [\"claw\"]\n{gateway}\n"
+    ));
+}
+
+/// A package with a CLI, in a directory of the home.
+fn package(home: &Home, directory: &str, release: &str) {
+    home.mkdir(directory);
+    let manifest =
+        json!({"name": "openclaw", "version": release, "openclaw": {"schemaVersions": {"state": 18}}});
+    let before = json!({"name": "openclaw", "version": release});
+    let manifest = if release < "2026.6" { before } else { manifest };
+    home.replace(&format!("{directory}/package.json"), manifest.to_string());
+    let cli = home.replace(&format!("{directory}/openclaw.mjs"), CLI);
+    fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn mirror(home: &Home) -> PathBuf {
+    home.path(".local/state/tokensink/mirrors/claw.json")
+}
+
+/// What the CLI was called with, oldest first.
+fn calls(home: &Home) -> Vec<String> {
+    let text = fs::read_to_string(home.path("calls")).unwrap_or_default();
+    let ours = home.path("").display().to_string();
+    text.lines().map(|line| line.replace(&ours, "~")).collect()
+}
+
+fn sync(home: &Home) -> Value {
+    home.run(&["sync", "--json"]).json()
+}
+
+fn codes(report: &Value) -> Vec<(String, String)> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    findings.map(|f| (text(&f["code"]), text(&f["severity"]))).collect()
+}
+
+/// A configuration that refers to our file already.
+fn set_up(home: &Home) {
+    let config = json!({
+        "secrets": {"providers": {"any": {"source": "file", "path": mirror(home), "mode": "json"}}},
+        "models": {"providers": {"anthropic":
+            {"apiKey": {"source": "file", "provider": "any", "id": "/anthropic/accessToken"}}}},
+    });
+    home.write(".openclaw/openclaw.json", config.to_string());
+}
+
+const RELOAD: &str = "~/.openclaw secrets reload --json";
+
+#[test]
+fn a_set_up_begins_with_a_reload_that_works_and_ends_with_one() {
+    let home = world("2026.9.6", "manage = true");
+    let report = sync(&home);
+    assert_eq!((&report["sinks"][0]["state"], codes(&report)), (&"current".into(), vec![]), "{report}");
+    let called = calls(&home);
+    assert_eq!(called.len(), 4, "{called:?}");
+    assert_eq!((&*called[0], &*called[3]), (RELOAD, RELOAD));
+    assert!(called[1].starts_with("~/.openclaw config set secrets.providers.tokensink {"), "{called:?}");
+    assert!(
+        called[2].starts_with("~/.openclaw config set models.providers.anthropic.apiKey {"),
+        "{called:?}"
+    );
+    let token: Value = serde_json::from_slice(&fs::read(mirror(&home)).unwrap()).unwrap();
+    assert_eq!(token, json!({"anthropic": {"accessToken": Login::nth(1).access}}));
+    assert_eq!(fs::metadata(mirror(&home)).unwrap().permissions().mode() & 0o777, 0o600);
+
+    sync(&home);
+    assert_eq!(calls(&home).len(), 4, "nothing changed, nothing is done");
+    home.rotate(&Login::nth(2));
+    sync(&home);
+    assert_eq!(calls(&home)[4..], [RELOAD], "a rotation is one reload");
+    assert!(!home.path("restarted").exists());
+    home.finish();
+}
+
+#[test]
+fn what_was_set_up_is_taken_back_on_request() {
+    let home = world("2026.9.6", "manage = true");
+    sync(&home);
+    let refused = home.run(&["setup", "--undo"]);
+    assert!(refused.code == 1 && refused.stderr.contains("manage = true"), "{refused:?}");
+    configure(&home, "", "command = [\"touch\", \"restarted\"]");
+    assert_eq!(home.run(&["setup", "--undo"]).code, 0);
+    assert_eq!(fs::read_to_string(home.path(".openclaw/openclaw.json")).unwrap(), "{}\n");
+    assert!(!mirror(&home).exists());
+    let report = sync(&home);
+    assert_eq!(report["sinks"][0]["code"], "STORE_RETIRED", "{report}");
+    let ran = home.run(&["setup", "--undo"]);
+    assert!(ran.code == 0 && ran.stdout.contains("nothing to do"), "{ran:?}");
+    home.finish();
+}
+
+#[test]
+fn a_set_up_that_does_not_prove_itself_is_taken_back_and_not_repeated() {
+    let home = world("2026.9.6", "manage = true");
+    // The first reload works, every one after the set-up has warnings.
+    let seen = "[ ! -e \"$HOME/alias\" ] || echo warnings >\"$HOME/answers\"";
+    let cli = home
+        .replace("package/openclaw.mjs", CLI.replace("answer=$(head", &format!("{seen}\n    answer=$(head")));
+    fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = home.run(&["sync", "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let called = calls(&home);
+    assert!(
+        called.iter().any(|call| call.contains("config unset models.providers.anthropic.apiKey")),
+        "{called:?}"
+    );
+    assert_eq!(fs::read_to_string(home.path(".openclaw/openclaw.json")).unwrap(), "{}\n");
+    let report = sync(&home);
+    assert_eq!(report["sinks"][0]["code"], "VERSION_UNSUPPORTED", "{report}");
+    home.rotate(&Login::nth(2));
+    sync(&home);
+    assert_eq!(calls(&home), called, "it is not tried again with this release");
+
+    fs::remove_file(home.path("alias")).unwrap();
+    package(&home, "package", "2026.8.2");
+    let report = sync(&home);
+    assert_eq!(report["sinks"][0]["state"], "current", "another release, another try: {report}");
+    home.finish();
+}
+
+#[test]
+fn a_cli_that_was_paired_for_less_comes_with_an_identity_of_its_own() {
+    let home = world("2026.6.11", "manage = true");
+    set_up(&home);
+    home.write("answers", "pairing required: device is asking for more scopes than currently approved\n");
+    let report = sync(&home);
+    assert_eq!(codes(&report), [], "{report}");
+    let called = calls(&home);
+    assert_eq!(called, [RELOAD, "~/.local/state/tokensink/identities/claw secrets reload --json"]);
+    assert!(!home.path("restarted").exists());
+    home.finish();
+}
+
+#[test]
+fn a_gateway_that_knows_no_reload_is_restarted_and_one_that_is_down_is_waited_for() {
+    let home = world("2026.9.6", "manage = true");
+    set_up(&home);
+    home.write("answers", "gateway not reachable (ECONNREFUSED)\n");
+    let ran = home.run(&["sync", "--json"]);
+    assert_eq!(codes(&ran.json()), [("NOT_CONVERGED".to_owned(), "notice".to_owned())], "{ran:?}");
+    assert_eq!(ran.code, 0, "a gateway that is down is no failure: {ran:?}");
+    assert!(!home.path("restarted").exists());
+
+    home.write("answers", "error: unknown command 'secrets'\nerror: unknown command 'secrets'\n");
+    let report = sync(&home);
+    assert_eq!(codes(&report), [], "{report}");
+    assert!(home.path("restarted").exists());
+    home.finish();
+}
+
+#[test]
+fn a_reload_with_warnings_is_not_taken_for_one() {
+    let home = world("2026.9.6", "");
+    set_up(&home);
+    home.write("answers", "warnings\n");
+    let ran = home.run(&["sync", "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(codes(&ran.json()), [("NOT_CONVERGED".to_owned(), "critical".to_owned())]);
+    let status = home.run(&["status", "--json"]).json();
+    assert_eq!(status["gateways"][0]["applied"], false);
+    home.finish();
+}
+
+#[test]
+fn a_sink_that_no_gateway_reads_is_not_said_to_be_current() {
+    let home = world("2026.9.6", "manage = true");
+    for gateway in
+        ["", "[[gateway]]\nid = \"claw\"\nsinks = [\"claw\"]\napply = \"none\"\ncommand = [\"false\"]\n"]
+    {
+        home.configure(&format!(
+            "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
+             [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\nmanage = true\n{gateway}"
+        ));
+        let report = sync(&home);
+        assert_eq!(report["sinks"][0]["code"], "VERSION_UNSUPPORTED", "{report}");
+        assert!(calls(&home).is_empty() && !mirror(&home).exists());
+    }
+    home.finish();
+}
+
+#[test]
+fn what_the_owner_has_decided_is_left_alone() {
+    let key = json!({"models": {"providers": {"anthropic": {"apiKey": "sk-ant-api03-made-up"}}}});
+    let elsewhere = json!({
+        "secrets": {"providers": {"own": {"source": "file", "path": "/elsewhere.json", "mode": "json"}}},
+        "models": {"providers": {"anthropic": {"apiKey": {"source": "file", "provider": "own", "id": "/k"}}}},
+    });
+    for (config, keys, state) in [
+        (&key, "manage = true", "refused"),
+        (&elsewhere, "manage = true", "refused"),
+        (&json!({}), "", "refused"),
+        (
+            &json!({"agents": {"defaults": {"models": {"anthropic/claude-opus-5": {"agentRuntime": {"id": "claude-cli"}}}}}}),
+            "manage = true",
+            "current",
+        ),
+    ] {
+        let home = world("2026.9.6", keys);
+        home.write(".openclaw/openclaw.json", config.to_string());
+        let ran = home.run(&["sync", "--json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let report = ran.json();
+        assert_eq!(report["sinks"][0]["state"], state, "{config}: {report}");
+        assert_eq!(report["sinks"][0]["code"] == "STORE_RETIRED", state == "refused", "{report}");
+        assert!(calls(&home).is_empty() && !mirror(&home).exists(), "{config}");
+        assert_eq!(fs::read_to_string(home.path(".openclaw/openclaw.json")).unwrap(), config.to_string());
+        home.finish();
+    }
+}
+
+#[test]
+fn an_upgrade_underneath_is_noticed_before_the_next_write() {
+    let home = world("2026.2.25", "");
+    fs::remove_file(home.path(".openclaw/state/openclaw.sqlite")).unwrap();
+    let store = &home.openclaw("2026.2.25", &["main"])[0];
+    assert_eq!(sync(&home)["sinks"][0]["state"], "current");
+    let before = fs::read(store).unwrap();
+    package(&home, "package", "2026.9.6");
+    home.rotate(&Login::nth(2));
+    let report = sync(&home);
+    assert_eq!(report["sinks"][0]["code"], "STORE_RETIRED", "{report}");
+    assert_eq!(fs::read(store).unwrap(), before);
+    home.finish();
+}
+
+#[test]
+fn what_a_gateway_writes_back_is_put_right_as_often_as_it_does() {
+    let home = world("2026.2.26", "");
+    fs::remove_file(home.path(".openclaw/state/openclaw.sqlite")).unwrap();
+    let store = &home.openclaw("2026.2.26", &["main"])[0];
+    sync(&home);
+    let old = fs::read(store).unwrap();
+    home.rotate(&Login::nth(2));
+    sync(&home);
+    let new = fs::read(store).unwrap();
+    assert_ne!(new, old);
+    for round in 0..5 {
+        let before = calls(&home).len();
+        fs::write(store, &old).unwrap();
+        let report = sync(&home);
+        assert_eq!(codes(&report), [], "round {round}: {report}");
+        assert_eq!(fs::read(store).unwrap(), new, "round {round}");
+        assert_eq!(calls(&home).len(), before + 1, "round {round}: each ends in a reload");
+    }
+    assert!(!home.path("restarted").exists());
+    home.finish();
+}
+
+#[test]
+fn the_package_that_the_unit_runs_is_what_counts() {
+    let home = world("2026.2.25", "");
+    fs::remove_file(home.path(".openclaw/state/openclaw.sqlite")).unwrap();
+    home.openclaw("2026.2.25", &["main"]);
+    package(&home, "other", "2026.9.6");
+    home.mkdir(".config/systemd/user/openclaw-gateway.service.d");
+    let run = home.path("other/openclaw.mjs").display().to_string();
+    let unit = format!("[Service]\nExecStart=/usr/bin/env {run} gateway --port 18789\n");
+    home.write(".config/systemd/user/openclaw-gateway.service", unit);
+    configure(&home, "", "unit = \"openclaw-gateway.service\"");
+    let report = home.run(&["sync", "--dry-run", "--json"]).json();
+    assert_eq!(report["sinks"][0]["code"], "STORE_RETIRED", "{report}");
+
+    // A unit of another instance says nothing about this one.
+    let other = "[Service]\nEnvironment=OPENCLAW_STATE_DIR=/srv/other\n";
+    home.write(".config/systemd/user/openclaw-gateway.service.d/10-other.conf", other);
+    let report = home.run(&["sync", "--dry-run", "--json"]).json();
+    assert_eq!(report["sinks"][0]["code"], Value::Null, "{report}");
+    home.finish();
+}
