@@ -4,7 +4,7 @@
 #   make run        see below                make test-unit    tests that need neither root nor a booted system
 #   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
 #   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
-#   make install    PREFIX, DESTDIR, BINARY
+#   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
@@ -29,7 +29,7 @@ TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = system claude_real cli_mode exchange refresh_faults refresh_races
+SYSTEM_TESTS = system claude_real cli_mode exchange openclaw_real refresh_faults refresh_races
 
 .DEFAULT_GOAL := build
 
@@ -38,7 +38,7 @@ SYSTEM_TESTS = system claude_real cli_mode exchange refresh_faults refresh_races
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path
 
-.PHONY: bench build run setup fmt lint deny test test-unit test-system test-long install uninstall
+.PHONY: bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw install uninstall
 
 build:
 	$(CARGO) build --release --locked
@@ -97,6 +97,10 @@ test-long: setup
 	TOKENSINK_LONG=1 TOKENSINK_SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --features failpoints \
 		--no-fail-fast --test simulated_year -- --nocapture
 	TOKENSINK_LONG=1 $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4
+
+# The whole matrix, one release after the other; `make test` has two of them. RELEASES="2026.7.1" picks some.
+test-openclaw: setup
+	$(CARGO) test --locked --features failpoints --test openclaw_real -- --include-ignored --nocapture --test-threads=1
 
 # Installs whichever of these files exist.
 install:

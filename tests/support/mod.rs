@@ -11,6 +11,7 @@ pub mod container;
 pub mod host;
 pub mod npm;
 pub mod nspawn;
+pub mod openclaw;
 pub mod private_manager;
 pub mod provider;
 pub mod remote;

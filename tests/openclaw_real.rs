@@ -1,0 +1,248 @@
+//! Real OpenClaw releases from npm, each with its real gateway: what tokensink does to them, and what it does not.
+//!
+//! Needs root (a network namespace with nothing but loopback) and npm (once). No real account, no network.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use support::openclaw::{Beside, OpenClaw, drop_into_store};
+use support::provider::Pair;
+
+const NO_RESTART: &str = "command = [\"false\"]";
+
+#[test]
+fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
+    let mut claw = OpenClaw::new("2026.9.6");
+    let pairs: Vec<Pair> = ["one", "two", "three"].map(Pair::invent).into();
+    claw.rotate(&pairs[0]);
+    claw.configure_tokensink("manage = true", NO_RESTART);
+    println!("gateway ready in {:.1?}", claw.start());
+    let mut daemon = claw.daemon();
+    println!("set up in {:.1?}", daemon.until("gateway claw reloaded"));
+    let turn = claw.turn();
+    assert!(turn.used(&pairs[0].access), "{turn:?}\n{}", claw.story());
+
+    let began = Instant::now();
+    claw.rotate(&pairs[1]);
+    daemon.until("gateway claw reloaded");
+    println!("reloaded in {:.1?}", began.elapsed());
+    let turn = claw.turn();
+    println!("rotation to first turn with the new token: {:.1?}", began.elapsed());
+    assert!(turn.used(&pairs[1].access), "{turn:?}");
+    let status = claw.tokensink(&["status", "--json"]);
+    println!("{status}");
+
+    claw.stop();
+    claw.rotate(&pairs[2]);
+    daemon.until("does not answer");
+    claw.start();
+    let turn = claw.turn();
+    assert!(turn.used(&pairs[2].access), "{turn:?}");
+    // The daemon would look again in a minute; who asks does not wait.
+    let settled = claw.tokensink(&["sync"]);
+    assert!(settled.ok().contains("reloaded"), "{settled}");
+    assert!(claw.files_named("auth-profiles.json").is_empty());
+    for pair in &pairs {
+        assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
+        assert_eq!(claw.files_with(&pair.access), Vec::<PathBuf>::new());
+    }
+    println!("{}", daemon.story());
+}
+
+/// A 2026.2.26 gateway keeps what it has read and writes it back over what it has not.
+#[test]
+fn a_gateway_with_a_snapshot_follows_every_rotation_however_busy_it_is() {
+    let mut claw = OpenClaw::new("2026.2.26");
+    let pairs: Vec<Pair> = ["zero", "one", "two", "three"].map(Pair::invent).into();
+    drop_into_store(&claw, "main", &pairs[0]);
+    claw.rotate(&pairs[1]);
+    claw.configure_tokensink("", NO_RESTART);
+    println!("gateway ready in {:.1?}", claw.start());
+    assert!(claw.turn().used(&pairs[0].access));
+    let mut daemon = claw.daemon();
+    daemon.until("gateway claw reloaded");
+    let turn = claw.turn();
+    assert!(turn.used(&pairs[1].access), "{turn:?}\n{}", claw.story());
+
+    let began = Instant::now();
+    claw.rotate(&pairs[2]);
+    daemon.until("sink claw/main written");
+    // Each of these turns ends with the gateway's own write of the store.
+    let mut old = 0;
+    let took = loop {
+        if claw.turn().used(&pairs[2].access) {
+            break began.elapsed();
+        }
+        old += 1;
+    };
+    println!("rotation to first turn with the new token: {took:.1?}, after {old} turns with the old one");
+    assert!(old > 0, "the gateway had no chance to write back");
+    // Waits until whatever was written back has been put right and read.
+    while claw.tokensink(&["status", "--json"]).ok().contains("\"applied\": false") {
+        daemon.until("gateway claw reloaded");
+    }
+    assert!(claw.turn().used(&pairs[2].access));
+    assert!(std::fs::read_to_string(claw.store("main")).unwrap().contains(&pairs[2].access));
+    println!("{}", daemon.story());
+    let findings = claw.tokensink(&["status"]);
+    println!("{findings}");
+    for pair in &pairs {
+        assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
+    }
+
+    claw.stop();
+    claw.rotate(&pairs[3]);
+    daemon.until("sink claw/main written");
+    claw.start();
+    assert!(claw.turn().used(&pairs[3].access));
+}
+
+/// The owner upgrades and restarts the gateway, and tells nobody.
+#[test]
+#[ignore = "long: make test-openclaw"]
+fn an_upgrade_from_the_json_era_is_followed_without_a_word_to_us() {
+    let mut claw = OpenClaw::new("2026.2.26");
+    let pairs: Vec<Pair> = ["zero", "one", "two", "three"].map(Pair::invent).into();
+    drop_into_store(&claw, "main", &pairs[0]);
+    claw.rotate(&pairs[1]);
+    claw.configure_tokensink("manage = true", NO_RESTART);
+    // The one path to the program, whatever is behind it.
+    let bin = claw.link_program();
+    claw.start();
+    let mut daemon = claw.daemon();
+    daemon.until("gateway claw reloaded");
+    assert!(claw.turn().used(&pairs[1].access));
+
+    claw.stop();
+    claw.install("2026.9.6");
+    claw.link_program();
+    let store = std::fs::read(claw.store("main")).unwrap();
+    claw.rotate(&pairs[2]);
+    assert_eq!(claw.tokensink(&["sync"]).code, Some(0));
+    assert_eq!(std::fs::read(claw.store("main")).unwrap(), store, "the old store is not written any more");
+    println!("{bin:?}: {}", claw.tokensink(&["status"]));
+    // The new release wants its old store imported, which is the owner's to ask for. The identity of the
+    // old CLI cannot be moved by a package whose install scripts were not run; it is made anew.
+    std::fs::remove_dir_all(claw.state.join("identity")).unwrap();
+    println!("{}", claw.cli(&["doctor", "--fix", "--non-interactive"]));
+    claw.start();
+    daemon.until("gateway claw reloaded");
+    let turn = claw.turn();
+    assert!(turn.used(&pairs[2].access), "{turn:?}\n{}\n{}", claw.story(), daemon.story());
+    claw.rotate(&pairs[3]);
+    daemon.until("gateway claw reloaded");
+    assert!(claw.turn().used(&pairs[3].access));
+    assert!(claw.files_named("auth-profiles.json").is_empty());
+    println!("{}", daemon.story());
+}
+
+/// What a release showed.
+struct Row {
+    release: &'static str,
+    ready: Duration,
+    supplied: Duration,
+    rotated: Duration,
+    is_down_read: bool,
+    is_closed_again: bool,
+}
+
+/// One release through every case that it can show.
+fn row(release: &'static str) -> Row {
+    let mut claw = OpenClaw::new(release);
+    let pairs: Vec<Pair> = ["zero", "one", "two", "three"].map(Pair::invent).into();
+    let is_json = release < "2026.4";
+    if is_json {
+        drop_into_store(&claw, "main", &pairs[0]);
+    }
+    claw.rotate(&pairs[1]);
+    claw.configure_tokensink("manage = true", NO_RESTART);
+    let ready = claw.start();
+    let pid = claw.gateway_pid();
+    let began = Instant::now();
+    let mut daemon = claw.daemon();
+    let until_used = |claw: &mut OpenClaw, daemon: &mut Beside, pair: &Pair, began: Instant| {
+        while !claw.turn().used(&pair.access) {
+            let is_late = began.elapsed() > Duration::from_secs(120);
+            assert!(!is_late, "{release}: never used\n{}\n{}", claw.story(), daemon.story());
+        }
+        began.elapsed()
+    };
+    daemon.until("is ready");
+    let supplied = until_used(&mut claw, &mut daemon, &pairs[1], began);
+    if !is_json {
+        daemon.until("gateway claw reloaded");
+    }
+    let began = Instant::now();
+    claw.rotate(&pairs[2]);
+    let rotated = until_used(&mut claw, &mut daemon, &pairs[2], began);
+    assert_eq!(claw.gateway_pid(), pid, "it was never restarted");
+
+    // A file that others may read is closed again; a gateway would refuse it.
+    let file = if is_json { claw.store("main") } else { claw.mirror() };
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let status = claw.tokensink(&["sync"]);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    let is_closed_again = if is_json { status.ok().contains("MODE_TOO_WIDE") } else { mode == 0o600 };
+
+    claw.stop();
+    claw.rotate(&pairs[3]);
+    assert_eq!(claw.tokensink(&["status"]).code, Some(0));
+    let began = Instant::now();
+    claw.start();
+    let is_down_read = until_used(&mut claw, &mut daemon, &pairs[3], began) < Duration::from_secs(120);
+    if !is_json {
+        assert!(claw.files_named("auth-profiles.json").is_empty());
+    }
+    for pair in &pairs {
+        assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
+    }
+    println!("{}", daemon.story());
+    Row { release, ready, supplied, rotated, is_down_read, is_closed_again }
+}
+
+#[test]
+#[ignore = "long: make test-openclaw"]
+fn every_release_of_the_matrix_is_supplied_in_its_own_way() {
+    const RELEASES: [&str; 9] = [
+        "2026.1.29",
+        "2026.2.9",
+        "2026.2.26",
+        "2026.3.13",
+        "2026.5.28",
+        "2026.6.11",
+        "2026.7.1",
+        "2026.8.2",
+        "2026.9.6",
+    ];
+    let only = std::env::var("RELEASES").ok();
+    let wanted =
+        RELEASES.into_iter().filter(|r| only.as_ref().is_none_or(|only| only.split(' ').any(|o| o == *r)));
+    let rows: Vec<Row> = wanted.map(row).collect();
+    println!("release    ready  first supply  rotation→turn  gateway downtime  read after down  wrong mode");
+    for r in rows {
+        println!(
+            "{:<10} {:>5.1}  {:>12.1}  {:>13.1}  {:>16}  {:>15}  {:>10}",
+            r.release,
+            r.ready.as_secs_f32(),
+            r.supplied.as_secs_f32(),
+            r.rotated.as_secs_f32(),
+            0,
+            r.is_down_read,
+            r.is_closed_again,
+        );
+    }
+}
