@@ -29,7 +29,7 @@ TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = system claude_real cli_mode exchange openclaw_real refresh_faults refresh_races
+SYSTEM_TESTS = system claude_real cli_mode exchange openclaw_json openclaw_order openclaw_real refresh_faults refresh_races
 
 .DEFAULT_GOAL := build
 
@@ -98,9 +98,10 @@ test-long: setup
 		--no-fail-fast --test simulated_year -- --nocapture
 	TOKENSINK_LONG=1 $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4
 
-# The whole matrix, one release after the other; `make test` has two of them. RELEASES="2026.7.1" picks some.
+# The whole matrix, one release after the other; `make test` has a few of them. RELEASES="2026.7.1" picks some.
 test-openclaw: setup
-	$(CARGO) test --locked --features failpoints --test openclaw_real -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --features failpoints --no-fail-fast --test openclaw_real --test openclaw_json \
+		--test openclaw_order -- --include-ignored --nocapture --test-threads=1
 
 # Installs whichever of these files exist.
 install:

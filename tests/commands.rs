@@ -18,12 +18,16 @@
 #[path = "support/stage.rs"]
 mod stage;
 
+#[path = "commands/accounts.rs"]
+mod accounts;
 #[path = "commands/bad_input.rs"]
 mod bad_input;
 #[path = "commands/config.rs"]
 mod config;
 #[path = "commands/openclaw.rs"]
 mod openclaw;
+#[path = "commands/order.rs"]
+mod order;
 #[path = "commands/providers.rs"]
 mod providers;
 #[path = "commands/sinks.rs"]

@@ -58,6 +58,9 @@ codes! {
     StoreRetired = "STORE_RETIRED",
     /// The gateway's release is unknown, or not one whose store may be written.
     VersionUnsupported = "VERSION_UNSUPPORTED",
+    /// The gateway does not use the profile that the sink writes: its order, or its configuration,
+    /// says otherwise.
+    ProfileUnused = "PROFILE_UNUSED",
     /// The gateway's store does not exist yet and creating it would block an import of its own.
     ImportPending = "IMPORT_PENDING",
     /// A gateway does not provably use the current generation.

@@ -27,6 +27,9 @@ pub enum Command {
     Status(StatusArguments),
     /// Refresh a login now, through the same path as the daemon
     Refresh(RefreshArguments),
+    /// Show or set in which order OpenClaw tries the profiles of a provider
+    #[command(subcommand)]
+    Order(OrderCommand),
     /// Detect what is there, show a configuration for it, and write it
     Setup(SetupArguments),
     /// Validate or print the configuration
@@ -138,6 +141,43 @@ pub struct StatusArguments {
     /// Only these logins
     #[arg(value_name = "LOGIN")]
     pub logins: Vec<String>,
+}
+
+/// Commands on the order of profiles.
+#[derive(Debug, Subcommand)]
+pub enum OrderCommand {
+    /// List the profiles of every agent in the order that holds
+    List(OrderTarget),
+    /// Show the order of one agent
+    Get(OrderTarget),
+    /// Set the order of one agent
+    Set {
+        /// Whose
+        #[command(flatten)]
+        target: OrderTarget,
+        /// Profile ids, the first one is tried first
+        #[arg(value_name = "PROFILE", required = true)]
+        profiles: Vec<String>,
+    },
+    /// Remove the order of one agent
+    Clear(OrderTarget),
+}
+
+/// Whose order.
+#[derive(Debug, Args)]
+pub struct OrderTarget {
+    /// The agent; default: main, for a list all
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// OpenClaw's name of the provider; default: that of the sink's profile
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// The sink that names the OpenClaw
+    #[arg(long, value_name = "SINK")]
+    pub sink: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Commands on the configuration.

@@ -5,6 +5,7 @@ pub mod args;
 pub mod config;
 pub mod exit;
 pub mod load;
+pub mod order;
 pub mod output;
 pub mod refresh;
 pub mod selftest;
@@ -42,6 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Sync(arguments) => sync::run(&arguments, surroundings, only.as_deref()),
         Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
         Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
+        Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Show { json }) => config::show(&surroundings, only.as_deref(), json),

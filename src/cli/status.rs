@@ -80,7 +80,7 @@ fn report(arguments: &StatusArguments, world: &World, state: &StateDir) -> Repor
     let compare = key.clone().unwrap_or_else(|| FingerprintKey::new([0; FingerprintKey::LEN]));
     let plan = plan::plan(&world.desired, &seen.observed, &memory, &compare, now);
     let clock = memory.clock.judge(&clock::reading());
-    let mut findings = health::findings(&world.desired, &seen.observed, &memory, &plan, &clock);
+    let mut findings = health::findings(&world.desired, &seen.observed, &memory, &plan, &compare, &clock);
     // What the daemon alone can know: directories it cannot watch.
     findings.extend(
         memory.findings.iter().filter(|o| o.finding.code == Code::WatchLost).map(|open| open.finding.clone()),

@@ -69,6 +69,7 @@ fn dry_run(world: &World, state: &StateDir, is_json: bool) -> Exit {
         &seen.observed,
         &memory,
         &plan,
+        &key,
         &memory.clock.judge(&clock::reading()),
     );
     if is_json {

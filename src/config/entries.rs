@@ -85,6 +85,9 @@ pub fn login(r: &mut Reader<'_>, node: &Node) -> Option<Placed<LoginSettings>> {
     let provider = r.required(&s, "provider", word(&words));
     let path = r.optional_path(&s, "path");
     let label = r.parsed_or(&s, "label", "", |text| Ok(text.to_owned()));
+    if provider == Some(Provider::Static) {
+        r.missing(&s, "path", "is required for the provider static");
+    }
     let inner = s.inner("fields", &FIELDS);
     let fields = match provider {
         Some(Provider::Generic) => {

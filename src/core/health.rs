@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::clock::Judgement;
+use super::families;
 use super::memory::{LoginMemory, Memory, TargetMemory, Then};
-use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, Render, SupplyForm, TargetState};
+use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, TargetState};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
 use super::verdict::{self, LoginState};
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::SourceReading;
+use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::Provider;
 use crate::base::time::{Timestamp, short_duration};
-use crate::format::auth_profiles::EntryForm;
 
 /// How long a sink that was put right again stays a finding.
 const CLOBBER_MEMORY: Duration = Duration::from_secs(3600);
@@ -28,6 +29,7 @@ pub fn findings(
     observed: &Observed,
     memory: &Memory,
     plan: &Plan,
+    key: &FingerprintKey,
     clock: &Judgement,
 ) -> Vec<Finding> {
     let now = clock.now;
@@ -50,12 +52,18 @@ pub fn findings(
     found.extend(plan.findings.iter().cloned());
     for target in &observed.targets {
         found.extend(too_wide(&target.id.to_string(), &target.path, target.mode));
+        if let Some(why) = &target.unused {
+            let summary = format!("OpenClaw does not use the profile in {}: {why}", target.path);
+            let finding =
+                Finding::new(Code::ProfileUnused, Severity::Warning, target.id.to_string(), summary);
+            found.push(finding.with_next("tokensink order list"));
+        }
         if let Some(known) = memory.targets.get(&target.id.to_string()) {
             found.extend(write_failure(&target.id.to_string(), known));
             found.extend(overwritten(&target.id.to_string(), &target.path, known, now));
         }
     }
-    found.extend(shared_families(desired, observed));
+    found.extend(families::findings(desired, observed, memory, key));
     for gateway in &desired.gateways {
         let Some(known) = memory.gateways.get(&gateway.id) else { continue };
         if let Some(failure) = &known.failure {
@@ -248,32 +256,6 @@ fn overwritten(subject: &str, path: &str, known: &TargetMemory, now: Timestamp) 
         ),
     );
     vec![fight, clobbered.with_cause(Code::SecondWriter, subject)]
-}
-
-/// Sinks that are handed the refresh token: one family, two owners. Our own configuration asks
-/// for it, so it is a notice.
-fn shared_families(desired: &Desired, observed: &Observed) -> Vec<Finding> {
-    let hands_over = |sink: &super::model::DesiredSink| match &sink.render {
-        Render::OAuthJson { refresh, .. } => *refresh,
-        Render::AuthProfiles { .. } => observed.targets.iter().any(|t| {
-            t.id.sink == sink.id && t.form == Some(SupplyForm::Entry(EntryForm::OAuth { with_refresh: true }))
-        }),
-        Render::Template => observed
-            .targets
-            .iter()
-            .any(|t| t.id.sink == sink.id && t.template.as_ref().is_some_and(|t| t.uses_refresh_token())),
-        Render::EnvFile { .. } | Render::SecretFile | Render::Command => false,
-    };
-    let shared = desired.sinks.iter().filter(|s| hands_over(s));
-    shared
-        .map(|sink| {
-            let summary = format!(
-                "sink {} holds the refresh token of login {} too: whoever refreshes there logs the other out",
-                sink.id, sink.login
-            );
-            Finding::new(Code::DuplicateFamily, Severity::Notice, sink.id.as_str(), summary)
-        })
-        .collect()
 }
 
 fn clipped(text: &str) -> String {

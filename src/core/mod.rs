@@ -4,9 +4,11 @@
 pub mod apply;
 pub mod choose;
 pub mod clock;
+pub mod families;
 pub mod health;
 pub mod memory;
 pub mod model;
+pub mod order;
 pub mod plan;
 pub mod refresh;
 pub mod report;

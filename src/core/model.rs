@@ -204,8 +204,8 @@ pub struct ObservedTarget {
     pub needs_set_up: bool,
     /// The release of the instance it belongs to, where there is one.
     pub release: Option<String>,
-    /// Why its gateway may not use it, whatever it holds.
-    pub doubt: Option<String>,
+    /// Why the gateway does not use what this target holds, where that can be seen.
+    pub unused: Option<String>,
 }
 
 /// How the release of an OpenClaw takes a credential.

@@ -226,11 +226,6 @@ struct Step<'a> {
 impl Step<'_> {
     fn plan(&self, current: Option<&Current<'_>>, key: &FingerprintKey, now: Timestamp, plan: &mut Plan) {
         let (state, code) = self.judge(current, key, now, plan);
-        if let (Some(why), TargetState::Current | TargetState::Stale | TargetState::Missing) =
-            (&self.target.doubt, state)
-        {
-            self.report(Code::NotConverged, Severity::Warning, why.clone(), plan);
-        }
         plan.targets.push(TargetVerdict {
             id: self.target.id.clone(),
             path: self.target.path.clone(),

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod detect;
 pub mod in_hand;
 pub mod journal;
+pub mod order;
 pub mod pass;
 pub mod refresh;
 pub mod run;

@@ -8,7 +8,7 @@
 //!    rest, and the restart is on record;
 //! 4. everything is observed again, pending restarts begin, what was written is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
@@ -38,7 +38,7 @@ const ROUNDS: usize = 3;
 const PASS_LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// How long to wait for a gateway that holds the lock of its store. Its own writers hold it for
 /// milliseconds, a refresh for seconds; what is longer is tried again at the next pass.
-const STORE_LOCK_DEADLINE: Duration = Duration::from_secs(3);
+pub const STORE_LOCK_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Why a pass could not be made.
 #[derive(Debug)]
@@ -165,10 +165,11 @@ impl Passes<'_> {
         memory.clock.note(&clock::reading());
         let mut done = Done::default();
         let mut seen = look();
-        for _ in 0..ROUNDS {
+        for _ in 0..ROUNDS + most_in_one_file(&seen).saturating_sub(1) {
             let now = clock::now();
-            let plan = plan::plan(&self.world.desired, &seen.observed, &memory, self.key, now);
+            let mut plan = plan::plan(&self.world.desired, &seen.observed, &memory, self.key, now);
             let is_quiet = plan.writes.is_empty() && plan.rotations.is_empty();
+            one_write_each(&mut plan.writes, &seen);
             if !self.execute(plan, &seen, &mut memory, &mut done, now).await? || is_quiet {
                 break;
             }
@@ -180,7 +181,8 @@ impl Passes<'_> {
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
         let clock = memory.clock.judge(&clock::reading());
-        let findings = health::findings(&self.world.desired, &seen.observed, &memory, &plan, &clock);
+        let findings =
+            health::findings(&self.world.desired, &seen.observed, &memory, &plan, self.key, &clock);
         let changes = memory.replace_findings(&findings, now);
         begin(&memory, now).await;
         if memory != before {
@@ -245,7 +247,7 @@ impl Passes<'_> {
             let Some(kind) = place.lock else { continue };
             match StoreLock::acquire(
                 &place.path,
-                lock_options(kind, place),
+                lock_options(kind, place.file.map(|file| file.uid)),
                 patience(STORE_LOCK_DEADLINE),
                 &mut random::unit,
             )
@@ -379,17 +381,37 @@ impl Done {
     }
 }
 
-fn lock_options(kind: StoreLockKind, place: &Place) -> StoreLockOptions {
+/// Leaves the first of several writes to one file: each is planned against the file as it is, so the
+/// next one is planned again when the first is there.
+fn one_write_each(writes: &mut Vec<Write>, seen: &Observation) {
+    let mut files = BTreeSet::new();
+    writes.retain(|write| seen.places.get(&write.target).is_none_or(|place| files.insert(&place.path)));
+}
+
+/// How many targets share one file, at most.
+fn most_in_one_file(seen: &Observation) -> usize {
+    let mut files: BTreeMap<&Path, usize> = BTreeMap::new();
+    for place in seen.places.values() {
+        *files.entry(&place.path).or_default() += 1;
+    }
+    files.into_values().max().unwrap_or_default()
+}
+
+/// How we take part in the lock of a store; `owner` is whose file it is.
+#[must_use]
+pub fn lock_options(kind: StoreLockKind, owner: Option<u32>) -> StoreLockOptions {
     let kind = match kind {
         StoreLockKind::Directory => lock::StoreLockKind::Directory,
         StoreLockKind::File => lock::StoreLockKind::File,
     };
     // OpenClaw takes a lock whose holder it cannot signal for a dead one's (2026.2.26).
     let ours = nix::unistd::geteuid().as_raw();
-    StoreLockOptions { kind, foreign_namespace: place.file.is_some_and(|file| file.uid != ours) }
+    StoreLockOptions { kind, foreign_namespace: owner.is_some_and(|owner| owner != ours) }
 }
 
-const fn patience(total: Duration) -> Patience {
+/// How a lock is waited for.
+#[must_use]
+pub const fn patience(total: Duration) -> Patience {
     Patience { total, first: Duration::from_millis(20), longest: Duration::from_millis(500) }
 }
 

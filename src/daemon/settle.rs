@@ -45,7 +45,7 @@ impl Settling {
         }
         for target in observed.targets.iter_mut().filter(|t| matches!(t.form, Some(SupplyForm::Entry(_)))) {
             let TargetContent::Present(document) = &target.content else { continue };
-            let is_whole = auth_profiles::profile_ids(document.expose()).is_ok();
+            let is_whole = auth_profiles::listed(document.expose()).is_ok();
             if !self.judge(Doubtful::Store(target.id.clone()), is_whole, now) {
                 target.content = TargetContent::Torn;
             }
@@ -121,7 +121,7 @@ mod tests {
                 force: Force::Reload,
                 needs_set_up: false,
                 release: None,
-                doubt: None,
+                unused: None,
             };
             Observed { targets: vec![target], ..Observed::default() }
         };

@@ -53,12 +53,74 @@ pub fn held(bytes: &[u8], profile_id: &str) -> Result<Option<Held>, FormatError>
     }
 }
 
-/// The ids of all profiles, in the order of the document.
+/// A profile as it is listed: nothing of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// The provider noted in it; empty when none is.
+    pub provider: String,
+    /// Its type (`oauth`, `token`, `api_key`); empty when none is noted.
+    pub kind: String,
+}
+
+/// All profiles, in the order of the document.
 ///
 /// # Errors
 /// As [`held`].
-pub fn profile_ids(bytes: &[u8]) -> Result<Vec<String>, FormatError> {
-    Ok(opened(bytes)?.keys(&["profiles"])?.unwrap_or_default())
+pub fn listed(bytes: &[u8]) -> Result<Vec<Listed>, FormatError> {
+    let mut doc = opened(bytes)?;
+    let ids = doc.keys(&["profiles"])?.unwrap_or_default();
+    let listed = ids.into_iter().map(|id| {
+        let mut field = |name| -> Result<String, FormatError> {
+            let text = doc.text(&["profiles", &id, name])?;
+            Ok(text.map(|text| bounded(text.expose())).unwrap_or_default())
+        };
+        let (provider, kind) = (field("provider")?, field("type")?);
+        Ok(Listed { id, provider, kind })
+    });
+    listed.collect()
+}
+
+/// Whether there is a profile of that id.
+///
+/// # Errors
+/// As [`held`].
+pub fn has_profile(bytes: &[u8], profile_id: &str) -> Result<bool, FormatError> {
+    Ok(opened(bytes)?.find(&["profiles", profile_id])? != Found::Absent)
+}
+
+/// The agent's own order of a provider's profiles; `None` where it has none. An empty list is none.
+///
+/// # Errors
+/// As [`held`].
+pub fn order(bytes: &[u8], provider: &str) -> Result<Option<Vec<String>>, FormatError> {
+    let mut doc = opened(bytes)?;
+    if doc.find(&["order"])? != Found::Object {
+        return Ok(None);
+    }
+    Ok(doc.strings(&["order", provider])?.filter(|ids| !ids.is_empty()))
+}
+
+/// Sets the agent's own order of a provider's profiles, or removes it.
+///
+/// # Errors
+/// As [`held`]; `WrongType` when what is there is not an object of orders.
+pub fn set_order(bytes: &[u8], provider: &str, ids: Option<&[String]>) -> Result<Edit, FormatError> {
+    let mut doc = opened(bytes)?;
+    match ids {
+        Some(ids) => {
+            doc.set(&["order", provider], &Value::from(ids.to_vec()))?;
+        }
+        None => {
+            doc.remove(&["order", provider])?;
+            // As OpenClaw 2026.2.26 leaves it.
+            if doc.keys(&["order"])?.is_some_and(|left| left.is_empty()) {
+                doc.remove(&["order"])?;
+            }
+        }
+    }
+    Ok(doc.into_edit(Some(bytes)))
 }
 
 /// Writes `credential` as the profile `profile_id`. Fields of another kind that hold a credential
@@ -218,9 +280,33 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_listed_in_the_order_of_the_store() {
-        assert_eq!(profile_ids(store("{}").as_bytes()).unwrap(), ["b:x", "a:x"]);
-        let refused = |bytes: &[u8]| profile_ids(bytes).unwrap_err().kind;
+    fn an_order_is_set_and_removed_and_all_else_stays() {
+        let bare = b"{ \"version\":1, \"profiles\":{}, \"odd\":1.50 }\n";
+        let ids = ["a:y".to_owned(), "a:x".to_owned()];
+        let Edit::Changed(set) = set_order(bare, "a", Some(&ids)).unwrap() else { panic!("unchanged") };
+        assert_eq!(order(set.expose(), "a").unwrap().unwrap(), ids);
+        assert_eq!(order(set.expose(), "b").unwrap(), None);
+        assert_eq!(set_order(set.expose(), "a", Some(&ids)).unwrap(), Edit::Unchanged);
+        assert_eq!(set_order(set.expose(), "b", None).unwrap(), Edit::Unchanged);
+        let Edit::Changed(cleared) = set_order(set.expose(), "a", None).unwrap() else { panic!("unchanged") };
+        assert_eq!(cleared.expose(), bare);
+        for odd in [r#""order":{"a":[]}"#, r#""order":7"#, r#""order":{"a":[7]}"#, r#""order":{"a":{}}"#] {
+            let text = format!("{{\"version\":1,\"profiles\":{{}},{odd}}}");
+            assert_eq!(order(text.as_bytes(), "a").unwrap(), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn profiles_are_listed_in_the_order_of_the_store() {
+        let text = store(r#"{"type":"token","provider":"a","token":"t"}"#);
+        let of = |id: &str, provider: &str, kind: &str| Listed {
+            id: id.into(),
+            provider: provider.into(),
+            kind: kind.into(),
+        };
+        assert_eq!(listed(text.as_bytes()).unwrap(), [of("b:x", "", ""), of("a:x", "a", "token")]);
+        assert!(has_profile(text.as_bytes(), "b:x").unwrap() && !has_profile(text.as_bytes(), "c").unwrap());
+        let refused = |bytes: &[u8]| listed(bytes).unwrap_err().kind;
         assert_eq!(refused(b"{\"version\":1}"), FormatErrorKind::WrongType);
         assert_eq!(refused(b"{\"version\":2,\"profiles\":{}}"), FormatErrorKind::UnsupportedVersion);
     }

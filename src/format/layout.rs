@@ -2,7 +2,7 @@
 //! observes sources and by whoever refreshes them. To add a layout: its module here, its row below.
 
 use super::mapped::Fields;
-use super::{FormatError, FormatErrorKind, claude, codex, copilot};
+use super::{FormatError, FormatErrorKind, claude, codex, copilot, static_token};
 use crate::base::credential::{Renewed, SourceReading};
 use crate::base::secret::{Document, Secret};
 
@@ -17,6 +17,8 @@ pub enum Layout {
     Copilot,
     /// One that is described: by the configuration, or for a provider whose file has a plain shape.
     Mapped(Fields),
+    /// One token that nobody refreshes, on one line.
+    Static,
 }
 
 impl Layout {
@@ -28,6 +30,7 @@ impl Layout {
             Self::Codex => codex::parse(bytes),
             Self::Copilot => copilot::parse(bytes),
             Self::Mapped(fields) => fields.parse(bytes),
+            Self::Static => static_token::parse(bytes),
         }
     }
 
@@ -43,6 +46,8 @@ impl Layout {
                 Err(FormatError::new(FormatErrorKind::WrongType, "a Copilot token is never refreshed"))
             }
             Self::Mapped(fields) => fields.store(bytes, spent, renewed),
+            // It holds no refresh token that could have been spent.
+            Self::Static => Ok(Store::Superseded),
         }
     }
 }

@@ -24,8 +24,10 @@ pub mod mapped;
 pub mod mirror;
 pub mod oauth_json;
 pub mod openclaw_config;
+pub mod refreshes;
 pub mod release;
 pub mod secret_file;
+pub mod static_token;
 pub mod template;
 pub mod unit_file;
 

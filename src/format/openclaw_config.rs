@@ -1,5 +1,5 @@
 //! The few facts that are read from `openclaw.json`: its last writer's version, the agents' own
-//! directories, the modes of its profiles, and where a provider's key comes from. Never written here. The file may be JSON5-like
+//! directories, its profiles and their order, and where a provider's key comes from. Never written here. The file may be JSON5-like
 //! (comments, trailing commas, bare keys); what cannot be read is the same as not there, because
 //! no decision is ever made more permissive by a missing fact.
 //! Facts: OpenClaw 2026.2.26 and 2026.9.6.
@@ -30,12 +30,43 @@ pub fn agent_dirs(bytes: &[u8]) -> Vec<(String, String)> {
     listed.chain(texts_below(agents, "entries", "agentDir")).collect()
 }
 
-/// Profile ids and their modes (`auth.profiles.{id}.mode`), sorted by id.
+/// A profile that the configuration names (`auth.profiles`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configured {
+    /// Its id.
+    pub id: String,
+    /// Its mode (`oauth`, `token`, `api_key`); empty when none is noted.
+    pub mode: String,
+}
+
+/// The profiles of `provider` that the configuration names, sorted by id.
 #[must_use]
-pub fn profile_modes(bytes: &[u8]) -> Vec<(String, String)> {
+pub fn configured_profiles(bytes: &[u8], provider: &str) -> Vec<Configured> {
     let root = root(bytes);
-    let auth = root.as_ref().and_then(|root| object(root, "auth"));
-    auth.map(|auth| texts_below(auth, "profiles", "mode")).unwrap_or_default()
+    let profiles = root.as_ref().and_then(|root| object(object(root, "auth")?, "profiles"));
+    let Some(profiles) = profiles else { return Vec::new() };
+    let of_provider = profiles.clone().into_iter().filter_map(|(id, profile)| match profile {
+        JsonValue::Object(profile) if text(&profile, "provider")? == provider => {
+            Some(Configured { id: id.to_string(), mode: text(&profile, "mode").unwrap_or_default() })
+        }
+        _ => None,
+    });
+    let mut found: Vec<Configured> = of_provider.collect();
+    // The parser's map has no order of its own.
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found
+}
+
+/// The order of a provider's profiles for all agents (`auth.order`); `None` where there is none.
+#[must_use]
+pub fn global_order(bytes: &[u8], provider: &str) -> Option<Vec<String>> {
+    let root = root(bytes)?;
+    let listed = object(object(&root, "auth")?, "order")?.get_array(provider)?;
+    let ids = listed.iter().filter_map(|id| match id {
+        JsonValue::String(id) => Some(id.to_string()),
+        _ => None,
+    });
+    Some(ids.collect::<Vec<_>>()).filter(|ids| !ids.is_empty())
 }
 
 /// Where a provider's key comes from (`models.providers.{provider}.apiKey`).
@@ -169,14 +200,18 @@ mod tests {
         "list": [ {"id": "work", "agentDir": "~/w"}, {"id": "plain"}, {"agentDir": "~/nobody"}, 7 ],
         "entries": { "zoe": {"agentDir": "/z"}, "amy": {"agentDir": "/a"}, "no": {}, "bad": {"agentDir": 5} },
       },
-      "auth": { "profiles": { "b:x": {"provider": "b", "mode": "token"}, "a:x": {"mode": "oauth"}, "c": {"mode": ""} } }
+      "auth": { "profiles": { "b:y": {"provider": "b", "mode": "token"}, "b:x": {"provider": "b"}, "a:x": {"mode": "oauth"}, "c": 7 },
+                "order": { "b": ["b:y", 7, "b:x"], "c": [], "d": 7 } }
     }"#;
 
     #[test]
     fn a_configuration_with_comments_and_bare_keys_is_read() {
         assert_eq!(last_touched_version(CONFIG).as_deref(), Some("2026.3.13-1"));
         assert_eq!(pairs(&agent_dirs(CONFIG)), [("work", "~/w"), ("amy", "/a"), ("zoe", "/z")]);
-        assert_eq!(pairs(&profile_modes(CONFIG)), [("a:x", "oauth"), ("b:x", "token")]);
+        let of = |id: &str, mode: &str| Configured { id: id.into(), mode: mode.into() };
+        assert_eq!(configured_profiles(CONFIG, "b"), [of("b:x", ""), of("b:y", "token")]);
+        assert_eq!(global_order(CONFIG, "b").unwrap(), ["b:y", "b:x"]);
+        assert!(["a", "c", "d"].iter().all(|provider| global_order(CONFIG, provider).is_none()));
     }
 
     #[test]
@@ -230,14 +265,15 @@ mod tests {
             b"null",
             b"[]",
             b"{",
-            b"{\"meta\":7,\"agents\":[],\"auth\":{\"profiles\":[]}}",
+            b"{\"meta\":7,\"agents\":[],\"auth\":{\"profiles\":[],\"order\":[]}}",
             b"\xff",
             b"{\"meta\":{\"lastTouchedVersion\":2026}}",
             b"{\"agents\":{\"list\":{}}}",
         ];
         for bytes in odd {
             assert_eq!(last_touched_version(bytes), None);
-            assert!(agent_dirs(bytes).is_empty() && profile_modes(bytes).is_empty());
+            assert!(agent_dirs(bytes).is_empty() && configured_profiles(bytes, "a").is_empty());
+            assert_eq!(global_order(bytes, "a"), None);
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod command;
 pub mod container;
 pub mod openclaw;
 pub mod probe;
+pub mod profiles;
 pub mod unit;
 
 use std::collections::BTreeMap;

@@ -55,7 +55,7 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
     }
 }
 
-/// How the source of a login is laid out; `None` for a provider whose logins are not read.
+/// How the source of a login is laid out; `None` for a generic one that is not described.
 #[must_use]
 pub fn layout(login: &LoginSettings) -> Option<Layout> {
     match login.provider {
@@ -67,8 +67,8 @@ pub fn layout(login: &LoginSettings) -> Option<Layout> {
         Provider::Opencode => Some(Layout::Mapped(opencode::fields())),
         Provider::Copilot => Some(Layout::Copilot),
         Provider::Minimax => Some(Layout::Mapped(minimax_cli::fields())),
+        Provider::Static => Some(Layout::Static),
         Provider::Generic => login.fields.clone().map(Layout::Mapped),
-        _ => None,
     }
 }
 

@@ -74,7 +74,11 @@ pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
     };
     match kind {
         SinkKind::OpenClaw { profile, .. } | SinkKind::AuthProfiles { profile, .. } => {
-            Render::AuthProfiles { profile: profile.clone(), provider: gateway_name() }
+            // Whose token a described or static login holds is said by the profile alone.
+            let named = profile.split(':').next().map(str::to_owned);
+            let named = named.filter(|_| matches!(provider, Provider::Static | Provider::Generic));
+            let provider = named.unwrap_or_else(gateway_name);
+            Render::AuthProfiles { profile: profile.clone(), provider }
         }
         SinkKind::OAuthJson { refresh, .. } => {
             Render::OAuthJson { provider: gateway_name(), refresh: *refresh }
@@ -155,7 +159,7 @@ fn file_place(sink: &SinkId, part: &str, path: &Path) -> Place {
             force: Force::Restart,
             needs_set_up: false,
             release: None,
-            doubt: None,
+            unused: None,
         },
         path: path.to_owned(),
         lock: None,

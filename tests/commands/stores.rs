@@ -181,7 +181,7 @@ fn an_entry_that_the_configuration_hides_is_told() {
         let report = home.run(&["sync", "--json"]).json();
         assert_eq!(report["sinks"][0]["state"], "current", "{report}");
         let codes: Vec<_> = report["findings"].as_array().unwrap().iter().map(|f| &f["code"]).collect();
-        assert_eq!(codes == ["NOT_CONVERGED"], is_hidden, "{profiles}: {report}");
+        assert_eq!(codes == ["PROFILE_UNUSED"], is_hidden, "{profiles}: {report}");
         home.finish();
     }
 }

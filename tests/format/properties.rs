@@ -269,11 +269,14 @@ proptest! {
             let _ = codex::store(bytes, &Secret::new("old".into()), &renewed("i", "a", "r"));
             let _ = oauth_json::held(bytes, "anthropic");
             let _ = auth_profiles::held(bytes, "anthropic:default");
-            let _ = auth_profiles::profile_ids(bytes);
+            let _ = auth_profiles::listed(bytes);
+            let _ = auth_profiles::order(bytes, "anthropic");
+            let _ = auth_profiles::set_order(bytes, "anthropic", None);
             let _ = dotenv::held(bytes, "A");
             let _ = secret_file::held(bytes);
             let _ = openclaw_config::agent_dirs(bytes);
-            let _ = openclaw_config::profile_modes(bytes);
+            let _ = openclaw_config::configured_profiles(bytes, "anthropic");
+            let _ = openclaw_config::global_order(bytes, "anthropic");
             let _ = openclaw_config::last_touched_version(bytes);
             let new = credential("new", Some("newer"));
             let _ = oauth_json::edit(Some(bytes), "anthropic", &new, true);

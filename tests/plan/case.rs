@@ -243,7 +243,7 @@ impl Folder<'_> {
             force: if target.read_live { Force::Nothing } else { Force::Restart },
             needs_set_up: false,
             release: None,
-            doubt: None,
+            unused: None,
             content,
             id,
         }

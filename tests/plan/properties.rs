@@ -152,7 +152,7 @@ impl Kind {
             force: Force::Restart,
             needs_set_up: false,
             release: None,
-            doubt: None,
+            unused: None,
             id,
         }
     }

@@ -31,7 +31,8 @@ impl World {
     }
 
     pub fn findings(&self, plan: &Plan) -> Vec<Finding> {
-        health::findings(&self.desired, &self.observed, &self.memory, plan, &Judgement::steady(self.now))
+        let clock = Judgement::steady(self.now);
+        health::findings(&self.desired, &self.observed, &self.memory, plan, &key(), &clock)
     }
 
     /// One pass: plans, executes everything, notes what is remembered. Returns what was planned.

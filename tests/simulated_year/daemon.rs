@@ -72,7 +72,8 @@ impl World {
         self.check_belief(&clock);
         self.observe(&clock);
         let daemon = &mut self.daemon;
-        let found = health::findings(&daemon.desired, &daemon.observed, &daemon.memory, &daemon.plan, &clock);
+        let found =
+            health::findings(&daemon.desired, &daemon.observed, &daemon.memory, &daemon.plan, &key(), &clock);
         let changes = daemon.memory.replace_findings(&found, clock.wall);
         let sent = changes.raised.iter().filter(|f| f.severity > Severity::Notice && f.caused_by.is_none());
         self.checks.figures.findings += sent.count() as u64;

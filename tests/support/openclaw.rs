@@ -85,7 +85,9 @@ impl OpenClaw {
         fs::create_dir(dir.path().join("tmp")).expect("it is ours");
         let mut provider = Remote::isolated(dir.path());
         provider.set(json!({"api_auth": "any"}));
-        let claw = Self { home, state, bin: npm::openclaw(release), provider, gateway: None, turns: 0, dir };
+        let bin = dir.path().join("bin");
+        let claw = Self { home, state, bin, provider, gateway: None, turns: 0, dir };
+        claw.install(release);
         let base = claw.provider.url();
         claw.write_config(&json!({
             "meta": {"lastTouchedVersion": release},
@@ -101,9 +103,12 @@ impl OpenClaw {
         claw
     }
 
-    /// Another release in its place; the gateway that runs goes on with the old one's code in memory.
-    pub fn install(&mut self, release: &str) {
-        self.bin = npm::openclaw(release);
+    /// Another release in its place, under the same path; the gateway that runs goes on with the old
+    /// one's code in memory.
+    pub fn install(&self, release: &str) {
+        let new = self.bin.with_extension("new");
+        std::os::unix::fs::symlink(npm::openclaw(release), &new).expect("it is ours");
+        fs::rename(new, &self.bin).expect("it is ours");
     }
 
     /// Makes `~/bin/openclaw` lead to the release at hand; returns it. It is what `PATH` finds first.
@@ -164,6 +169,8 @@ impl OpenClaw {
             // No chat channels and no browser: nothing of them is of interest here.
             ("OPENCLAW_SKIP_CHANNELS", "1".to_owned()),
             ("OPENCLAW_SKIP_CANVAS_HOST", "1".to_owned()),
+            // A change of the configuration that takes a restart stays in this process.
+            ("OPENCLAW_NO_RESPAWN", "1".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
@@ -271,6 +278,11 @@ impl Beside {
         self.said.join("\n")
     }
 
+    /// Makes it read its configuration again.
+    pub fn reload(&self) {
+        send(&self.child, nix::sys::signal::Signal::SIGHUP);
+    }
+
     /// Waits for a line with `text` among those not waited for yet.
     #[track_caller]
     pub fn until(&mut self, text: &str) -> Duration {
@@ -295,9 +307,13 @@ impl Drop for Beside {
 }
 
 fn end(child: &mut Child) {
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    send(child, nix::sys::signal::Signal::SIGTERM);
     let _ = child.wait();
+}
+
+fn send(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let _ = nix::sys::signal::kill(pid, signal);
 }
 
 impl OpenClaw {
@@ -314,13 +330,17 @@ impl OpenClaw {
 
     /// Configures us: that login, this OpenClaw with further keys, and a gateway whose restart fails.
     pub fn configure_tokensink(&self, sink: &str, gateway: &str) {
-        let directory = self.home.join(".config/tokensink");
-        fs::create_dir_all(&directory).expect("it is ours");
-        let text = format!(
+        self.configure(&format!(
             "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
              [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\n{sink}\n\
              [[gateway]]\nid = \"claw\"\nsinks = [\"claw\"]\n{gateway}\n"
-        );
+        ));
+    }
+
+    /// Configures us with that text.
+    pub fn configure(&self, text: &str) {
+        let directory = self.home.join(".config/tokensink");
+        fs::create_dir_all(&directory).expect("it is ours");
         fs::write(directory.join("tokensink.toml"), text).expect("it is ours");
     }
 

@@ -6,21 +6,20 @@ pub mod probe;
 
 use std::path::{Path, PathBuf};
 
-use self::probe::{Instance, default_directory, read};
+use self::probe::{Instance, MAIN, STORE, read};
 use super::{Around, Place, file_place};
 use crate::base::code::Code;
 use crate::base::id::SinkId;
 use crate::base::secret::Document;
 use crate::config::settings::{Agents, ProfileForm, SinkKind, SinkSettings};
 use crate::core::model::{Force, SupplyForm, TargetContent};
+use crate::core::order::{self, Orders};
 use crate::core::windows::{self, KeySource, Seen, Supply, Window};
-use crate::format::auth_profiles::EntryForm;
+use crate::format::auth_profiles::{self, EntryForm};
+use crate::format::mirror;
 use crate::format::openclaw_config::{self, ApiKey};
 use crate::format::release::Release;
-use crate::format::{auth_profiles, mirror};
 
-const STORE: &str = "auth-profiles.json";
-const MAIN: &str = "main";
 /// The one provider for which a reference was seen to work (2026.2.26 to 2026.9.6).
 const REFERABLE: &str = "anthropic";
 /// The runtime of OpenClaw that is Claude Code itself.
@@ -127,8 +126,8 @@ pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
             place.observed.force = if window.is_read_live { Force::Nothing } else { reload };
             let form = entry_form(wanted.form.unwrap_or(ProfileForm::Auto), &window);
             place.observed.form = Some(SupplyForm::Entry(form));
+            place.observed.unused = unused(place, wanted, form, &instance);
             judge_store(place, wanted, directory, &instance);
-            place.observed.doubt = doubt_of(place, wanted, &instance, form);
         }),
         Supply::Refused(code, why) => stores(wanted, &instance, |place, _| {
             place.observed.content = TargetContent::Refused(code, why.clone());
@@ -177,10 +176,7 @@ fn stores(wanted: &Wanted<'_>, instance: &Instance, finish: impl Fn(&mut Place, 
 /// The agents that a sink is for. With `all`, an agent without a store of its own is left to
 /// OpenClaw, which copies the main agent's on first use; only the main store may be made here.
 fn agents_for(wanted: &Wanted<'_>, instance: &Instance) -> Vec<(String, PathBuf)> {
-    let of = |id: &str| {
-        let known = instance.agents.iter().find(|(agent, _)| agent == id).cloned();
-        known.unwrap_or_else(|| (id.to_owned(), default_directory(wanted.state_dir, id)))
-    };
+    let of = |id: &str| (id.to_owned(), instance.directory(wanted.state_dir, id));
     match wanted.agents {
         Agents::Named(ids) => ids.iter().map(|id| of(id)).collect(),
         Agents::All => {
@@ -205,6 +201,24 @@ fn entry_form(form: ProfileForm, window: &Window) -> EntryForm {
         ProfileForm::Auto | ProfileForm::Token => EntryForm::Token,
         ProfileForm::OAuth => EntryForm::OAuth { with_refresh: window.may_hold_refresh },
     }
+}
+
+/// Why the agent does not use our profile, as far as its store and the configuration tell.
+fn unused(place: &Place, wanted: &Wanted<'_>, form: EntryForm, instance: &Instance) -> Option<String> {
+    let config = instance.config.as_ref().map(Document::expose)?;
+    let configured = openclaw_config::configured_profiles(config, wanted.provider());
+    let store = match &place.observed.content {
+        TargetContent::Present(document) => Some(document.expose()),
+        _ => None,
+    };
+    let orders = Orders {
+        agent: store.and_then(|store| auth_profiles::order(store, wanted.provider()).ok()?),
+        global: openclaw_config::global_order(config, wanted.provider()),
+    };
+    let kind = if form == EntryForm::Token { "token" } else { "oauth" };
+    let is_stored =
+        |id: &str| store.is_some_and(|store| auth_profiles::has_profile(store, id).unwrap_or_default());
+    order::why_unused(wanted.profile, kind, &orders, &configured, &is_stored)
 }
 
 /// What else forbids writing this store.
@@ -232,35 +246,6 @@ fn judge_store(place: &mut Place, wanted: &Wanted<'_>, directory: &Path, instanc
             format!("OpenClaw has yet to import {}; its store is not made before that", import.display());
         place.observed.content = TargetContent::Refused(Code::ImportPending, why);
     }
-}
-
-/// Why OpenClaw may not use our entry, by what its configuration says of profiles (2026.2.26): a mode
-/// must fit the type of the entry, and profiles that are listed hide all others of their provider.
-fn doubt_of(place: &Place, wanted: &Wanted<'_>, instance: &Instance, form: EntryForm) -> Option<String> {
-    let modes = openclaw_config::profile_modes(instance.config.as_ref()?.expose());
-    let profile = wanted.profile;
-    let file = instance.config_path.display();
-    if let Some((_, mode)) = modes.iter().find(|(id, _)| id == profile) {
-        let (kind, fitting): (_, &[&str]) = match form {
-            EntryForm::Token => ("token", &["token", "oauth"]),
-            EntryForm::OAuth { .. } => ("oauth", &["oauth"]),
-        };
-        return (!fitting.contains(&mode.as_str())).then(|| {
-            format!(
-                "{file} notes profile {profile} with another mode than {kind}: OpenClaw ignores our entry"
-            )
-        });
-    }
-    let TargetContent::Present(document) = &place.observed.content else { return None };
-    let held = auth_profiles::profile_ids(document.expose()).ok()?;
-    let prefix = format!("{}:", wanted.provider());
-    let hides = modes.iter().any(|(id, _)| id.starts_with(&prefix) && held.contains(id));
-    hides.then(|| {
-        format!(
-            "{file} lists profiles of {} and not {profile}: OpenClaw ignores our entry",
-            wanted.provider()
-        )
-    })
 }
 
 fn holds_other_entries(path: &Path, provider: &str) -> bool {

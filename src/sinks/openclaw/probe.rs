@@ -18,6 +18,10 @@ use crate::sys::search;
 
 /// Package names: `clawdbot` until 2026.1.24, `openclaw` since.
 const PACKAGES: [&str; 2] = ["openclaw", "clawdbot"];
+/// The store of an agent in the JSON era.
+pub const STORE: &str = "auth-profiles.json";
+/// The agent that is there without being configured.
+pub const MAIN: &str = "main";
 /// What of a unit's environment its CLI needs to reach the same instance.
 const PASSED_ON: [&str; 4] = ["PATH", "OPENCLAW_GATEWAY_PORT", "OPENCLAW_HOME", "OPENCLAW_PROFILE"];
 
@@ -45,6 +49,21 @@ pub struct Instance {
     pub config: Option<Document>,
     /// Agent ids with their directories.
     pub agents: Vec<(String, PathBuf)>,
+}
+
+impl Instance {
+    /// The directory of an agent, which need not be there.
+    #[must_use]
+    pub fn directory(&self, state_dir: &Path, agent: &str) -> PathBuf {
+        let known = self.agents.iter().find(|(id, _)| id == agent).map(|(_, directory)| directory.clone());
+        known.unwrap_or_else(|| default_directory(state_dir, agent))
+    }
+
+    /// The JSON store of an agent, which need not be there.
+    #[must_use]
+    pub fn store(&self, state_dir: &Path, agent: &str) -> PathBuf {
+        self.directory(state_dir, agent).join(STORE)
+    }
 }
 
 /// A package that was found.
@@ -216,6 +235,6 @@ pub fn agents_of(state_dir: &Path, config: Option<&[u8]>) -> Vec<(String, PathBu
 }
 
 /// Where an agent is unless the configuration says otherwise.
-pub fn default_directory(state_dir: &Path, agent: &str) -> PathBuf {
+fn default_directory(state_dir: &Path, agent: &str) -> PathBuf {
     state_dir.join("agents").join(agent).join("agent")
 }
