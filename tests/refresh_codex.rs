@@ -124,7 +124,7 @@ fn what_an_answer_does_not_bring_stays() {
 
 #[test]
 fn a_login_is_due_a_day_before_its_end_or_at_half_of_its_life() {
-    for (days, due_in) in [(10, 9 * DAY), (1, DAY / 2)] {
+    for (days, margin) in [(10, DAY), (1, DAY / 2)] {
         let host = Host::with(Cli::Codex, days * DAY);
         // From when on it is seen is what half of its life is counted from.
         assert_eq!(host.command(&["sync"]).output().unwrap().status.code(), Some(0));
@@ -132,8 +132,10 @@ fn a_login_is_due_a_day_before_its_end_or_at_half_of_its_life() {
         let output = host.command(&["status", "--json"]).output().unwrap();
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         let next = status["logins"][0]["refresh"]["next_at"].as_i64().expect("a time");
-        let off = (next - in_seconds(due_in)).abs();
-        assert!(off < 60_000, "{days} days: {off} ms off; {status}");
+        // Due times are spread: by up to a tenth of the margin earlier.
+        let latest = days * DAY - margin;
+        let expected = in_seconds(latest - margin / 10 - 60)..=in_seconds(latest + 60);
+        assert!(expected.contains(&next), "{days} days: {expected:?}; {status}");
         assert_eq!(host.requests(), 0);
     }
 }
