@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokensink::base::credential::{Credential, Renewed};
+use tokensink::base::credential::{Credential, Identity, Renewed};
 use tokensink::base::secret::Secret;
 use tokensink::base::time::Timestamp;
 use tokensink::format::auth_profiles::{self, EntryForm};
@@ -48,6 +48,7 @@ fn credential(change: &Value) -> Credential {
         scopes: it["scopes"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect(),
         account: it["account"].as_str().map(str::to_owned),
         expiry_in_seconds: false,
+        identity: Identity::default(),
     }
 }
 

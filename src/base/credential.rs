@@ -20,6 +20,21 @@ pub struct Credential {
     pub account: Option<String>,
     /// The source's expiry was written in seconds where milliseconds belong.
     pub expiry_in_seconds: bool,
+    /// What else the source says of it.
+    pub identity: Identity,
+}
+
+/// What a view of a login for its own CLI needs beside the tokens. Not part of a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The id token, which says who and opens nothing (Codex, where its CLI reads no file without).
+    pub id_token: Option<Secret>,
+    /// When the access token was granted (Codex: `last_refresh`).
+    pub granted_at: Option<Timestamp>,
+    /// What the account pays for (Claude: `subscriptionType`).
+    pub subscription: Option<String>,
+    /// How much that allows (Claude: `rateLimitTier`).
+    pub rate_limit_tier: Option<String>,
 }
 
 /// What a refresh brought, ready to be stored. A field that is `None` keeps what the source has.

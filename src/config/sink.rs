@@ -7,7 +7,7 @@ use crate::base::id::{LoginId, Provider, SinkId};
 
 use super::check;
 use super::entries::{Placed, distinct, id, unfit};
-use super::error::{UNKNOWN_REFERENCE, bounded};
+use super::error::{CONFLICT, UNKNOWN_REFERENCE, bounded};
 use super::expand::is_variable;
 use super::fragment::Node;
 use super::merge::id_of;
@@ -76,10 +76,12 @@ fn kind(r: &mut Reader<'_>, s: &Section<'_>, name: &str, provider: Option<Provid
         }
         "claude-credentials" => {
             let path = r.path(s, "path");
+            of_its_own(r, s, provider, &[Provider::Claude, Provider::Static]);
             SinkKind::ClaudeCredentials { ownership: ownership(r, s), path: path? }
         }
         "codex-auth" => {
             let path = r.path(s, "path");
+            of_its_own(r, s, provider, &[Provider::Codex]);
             SinkKind::CodexAuth { ownership: ownership(r, s), path: path? }
         }
         "template" => {
@@ -96,6 +98,15 @@ fn kind(r: &mut Reader<'_>, s: &Section<'_>, name: &str, provider: Option<Provid
         // `name` comes from SINK_KINDS; a test reads every kind.
         _ => return None,
     })
+}
+
+/// A view is for the CLI of the login's own provider.
+fn of_its_own(r: &mut Reader<'_>, s: &Section<'_>, provider: Option<Provider>, fitting: &[Provider]) {
+    if let Some(provider) = provider.filter(|provider| !fitting.contains(provider)) {
+        let names: Vec<&str> = fitting.iter().map(|fitting| fitting.as_str()).collect();
+        let message = format!("cannot hold a login of {provider}, only of {}", names.join(" or "));
+        r.fault(s, "kind", CONFLICT, message);
+    }
 }
 
 type Instance = (Option<PathBuf>, Option<Agents>, Option<String>);

@@ -13,6 +13,7 @@ use crate::base::secret::Document;
 use crate::base::time::Timestamp;
 use crate::format::auth_profiles::EntryForm;
 use crate::format::template::Template;
+use crate::format::view::View;
 
 /// What the configuration asks for, without paths, units or other handles.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +86,8 @@ pub enum Render {
     },
     /// Access token and expiry.
     SecretFile,
+    /// A view without a refresh token, in the format of the login's own CLI.
+    View(View),
     /// A template, observed with the target.
     Template,
     /// A command that is handed the credential.

@@ -322,7 +322,7 @@ impl Step<'_> {
     /// True when a file of ours, which is written whole, would replace a content that we neither
     /// wrote nor recognise: a wrong `path` must not cost anybody a file.
     fn displaces_foreign(&self, document: Option<&Document>, held: Option<&Held>) -> bool {
-        let is_ours = matches!(self.sink.render, Render::SecretFile | Render::Template)
+        let is_ours = matches!(self.sink.render, Render::SecretFile | Render::View(_) | Render::Template)
             || self.target.form == Some(SupplyForm::Mirror);
         let is_recognised = held.is_some_and(|h| h.access.is_some());
         is_ours && self.memory.is_none() && !is_recognised && document.is_some_and(|d| !d.is_empty())
@@ -404,6 +404,7 @@ impl Step<'_> {
             Render::EnvFile { key } => dotenv::held(bytes, key).map(only_access).map_err(|e| e.to_string()),
             // Our own files: whatever is there instead is replaced.
             Render::SecretFile => Ok(secret_file::held(bytes).ok()),
+            Render::View(view) => Ok(view.held(bytes)),
             Render::Template => {
                 Ok(self.target.template.as_ref().and_then(|t| only_access(t.held_access(bytes))))
             }
@@ -431,6 +432,7 @@ impl Step<'_> {
                 dotenv::edit(bytes, key, &credential.access).map_err(|e| e.to_string())
             }
             Render::SecretFile => secret_file::edit(bytes, credential).map_err(|e| e.to_string()),
+            Render::View(view) => view.edit(bytes, credential).map_err(|e| e.to_string()),
             Render::Template => {
                 let template = self.target.template.as_ref().ok_or("the template was not read")?;
                 let new = template.render(credential, self.login.id.as_str()).map_err(|e| e.to_string())?;

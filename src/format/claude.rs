@@ -9,7 +9,7 @@ use super::layout::Store;
 use super::{FormatError, bounded};
 use serde_json::Value;
 
-use crate::base::credential::{Credential, Renewed, SourceReading};
+use crate::base::credential::{Credential, Identity, Renewed, SourceReading};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 
@@ -81,6 +81,11 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, Refusal> {
         scopes,
         account,
         expiry_in_seconds,
+        identity: Identity {
+            subscription: word(doc, "subscriptionType")?,
+            rate_limit_tier: word(doc, "rateLimitTier")?,
+            ..Identity::default()
+        },
     }))
 }
 
@@ -137,6 +142,14 @@ fn text(doc: &mut JsonDoc, field: &'static str) -> Result<Option<Secret>, Refusa
     }
 }
 
+/// A short text that only a view of the login repeats: whatever else is there does not spoil a login.
+fn word(doc: &mut JsonDoc, field: &'static str) -> Result<Option<String>, FormatError> {
+    match doc.find(&[LOGIN, field])? {
+        Found::Text(text) => Ok(Some(bounded(text.expose())).filter(|text| !text.is_empty())),
+        _ => Ok(None),
+    }
+}
+
 fn time(number: i64, field: &'static str) -> Result<(Option<Timestamp>, bool), Refusal> {
     let (time, seconds) = Timestamp::from_foreign(number);
     if time.as_millis() > LAST_SANE_MS { Err(Refusal::Partial(field)) } else { Ok((Some(time), seconds)) }
@@ -185,6 +198,7 @@ mod tests {
                 scopes: vec!["user:inference".into(), "user:profile".into()],
                 account: Some("acct".into()),
                 expiry_in_seconds: false,
+                identity: Identity::default(),
             }
         );
     }

@@ -12,7 +12,7 @@ use super::json_doc::{Found, JsonDoc};
 use super::jwt::Claims;
 use super::layout::Store;
 use super::{FormatError, bounded};
-use crate::base::credential::{Credential, Renewed, SourceReading};
+use crate::base::credential::{Credential, Identity, Renewed, SourceReading};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 
@@ -81,9 +81,10 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, FormatError> {
             .flatten()
             .find_map(|claims| claims.text_in(AUTH_CLAIM, "chatgpt_account_id").map(str::to_owned)),
     };
+    let granted_at = last_refresh(doc)?;
     let mut expires_at = claims.as_ref().and_then(Claims::expires_at);
     if expires_at.is_none() && refresh.is_some() {
-        expires_at = last_refresh(doc)?.map(|at| at.after(OPAQUE_LIFETIME));
+        expires_at = granted_at.map(|at| at.after(OPAQUE_LIFETIME));
     }
     Ok(SourceReading::Ok(Credential {
         access: access.clone(),
@@ -93,6 +94,11 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, FormatError> {
         scopes: claims.map(|claims| claims.words("scp")).unwrap_or_default(),
         account,
         expiry_in_seconds: false,
+        identity: Identity {
+            id_token: Some(id_token.clone()).filter(|token| !token.is_blank()),
+            granted_at,
+            ..Identity::default()
+        },
     }))
 }
 
@@ -173,7 +179,7 @@ pub fn store(bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, F
 
 /// RFC 3339 in UTC with nanoseconds, as Codex writes it; `None` for what is not between the years
 /// 1970 and 9999.
-fn nanos(time: Timestamp) -> Option<String> {
+pub(super) fn nanos(time: Timestamp) -> Option<String> {
     let millis = u64::try_from(time.as_millis()).ok().filter(|ms| *ms < 253_402_300_800_000)?;
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
     Some(humantime::format_rfc3339_nanos(time).to_string())
@@ -239,6 +245,7 @@ mod tests {
                 scopes: vec!["openid".into(), "offline_access".into()],
                 account: Some("acct".into()),
                 expiry_in_seconds: false,
+                identity: Identity::default(),
             }
         );
         // Older releases write no mode.

@@ -5,7 +5,7 @@
 use jsonc_parser::{JsonObject, JsonValue, ParseOptions, parse_to_value};
 
 use super::text_of;
-use crate::base::credential::{Credential, SourceReading};
+use crate::base::credential::{Credential, Identity, SourceReading};
 use crate::base::secret::Secret;
 
 /// Reads the document. Never `Missing` or `Unreadable`: those are about the file.
@@ -53,6 +53,7 @@ fn login(root: &JsonObject<'_>) -> SourceReading {
         scopes: Vec::new(),
         account: Some(format!("{host}:{login}")),
         expiry_in_seconds: false,
+        identity: Identity::default(),
     })
 }
 

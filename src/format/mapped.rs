@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::json_doc::{Found, JsonDoc};
 use super::layout::Store;
 use super::{FormatError, FormatErrorKind};
-use crate::base::credential::{Credential, Renewed, SourceReading};
+use crate::base::credential::{Credential, Identity, Renewed, SourceReading};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 
@@ -140,6 +140,7 @@ impl Fields {
             scopes: scope.map(words).unwrap_or_default(),
             account: account.map(|account| account.expose().to_owned()),
             expiry_in_seconds: false,
+            identity: Identity::default(),
         }))
     }
 

@@ -38,6 +38,7 @@ pub fn edit(existing: Option<&[u8]>, provider: &str, credential: &Credential) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::credential::Identity;
     use crate::base::secret::Secret;
 
     fn credential(access: &str) -> Credential {
@@ -49,6 +50,7 @@ mod tests {
             scopes: Vec::new(),
             account: None,
             expiry_in_seconds: false,
+            identity: Identity::default(),
         }
     }
 

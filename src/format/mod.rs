@@ -30,6 +30,7 @@ pub mod secret_file;
 pub mod static_token;
 pub mod template;
 pub mod unit_file;
+pub mod view;
 
 /// The largest document read, in bytes (16 MiB): a store of 10,000 profiles is 2 to 3 MiB.
 pub const MAX_DOCUMENT: usize = 16 * 1024 * 1024;

@@ -3,7 +3,7 @@
 //! is not in it. Never written.
 
 use super::text_of;
-use crate::base::credential::{Credential, SourceReading};
+use crate::base::credential::{Credential, Identity, SourceReading};
 use crate::base::secret::Secret;
 
 /// Reads the file. Never `Missing` or `Unreadable`: those are about the file.
@@ -27,6 +27,7 @@ pub fn parse(bytes: &[u8]) -> SourceReading {
         scopes: Vec::new(),
         account: None,
         expiry_in_seconds: false,
+        identity: Identity::default(),
     })
 }
 

@@ -246,6 +246,7 @@ fn error_at(text: &str, at: &str, what: String) -> TemplateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::credential::Identity;
     use crate::base::time::Timestamp;
 
     fn credential(access: &str) -> Credential {
@@ -257,6 +258,7 @@ mod tests {
             scopes: vec!["a".into(), "b".into()],
             account: Some("acct".into()),
             expiry_in_seconds: false,
+            identity: Identity::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::config::settings::{Ownership, SinkKind, SinkSettings, UnitScope};
 use crate::core::model::{Force, ObservedTarget, Render, TargetContent, TargetId};
 use crate::core::windows::StoreLockKind;
 use crate::format::template::Template;
+use crate::format::view::View;
 use crate::sys::atomic_file::{self, FileState, ParentState};
 use openclaw::Wanted;
 use openclaw::probe::Manifests;
@@ -86,10 +87,9 @@ pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
         SinkKind::EnvFile { key, .. } => Render::EnvFile { key: key.clone() },
         SinkKind::Template { .. } => Render::Template,
         SinkKind::Command { .. } => Render::Command,
-        SinkKind::SecretFile { .. }
-        | SinkKind::SystemdCreds { .. }
-        | SinkKind::ClaudeCredentials { .. }
-        | SinkKind::CodexAuth { .. } => Render::SecretFile,
+        SinkKind::ClaudeCredentials { .. } => Render::View(View::Claude),
+        SinkKind::CodexAuth { .. } => Render::View(View::Codex),
+        SinkKind::SecretFile { .. } | SinkKind::SystemdCreds { .. } => Render::SecretFile,
     }
 }
 
@@ -107,9 +107,12 @@ pub fn observe(sink: &SinkSettings, around: &Around<'_>) -> Vec<Place> {
             vec![template_place(&sink.id, path, source, ownership)]
         }
         SinkKind::Command { .. } => vec![delivery_place(&sink.id)],
-        SinkKind::SystemdCreds { path, .. }
-        | SinkKind::ClaudeCredentials { path, .. }
-        | SinkKind::CodexAuth { path, .. } => {
+        SinkKind::ClaudeCredentials { path, ownership } | SinkKind::CodexAuth { path, ownership } => {
+            let mut place = file_place(&sink.id, "", path);
+            place.ownership = ownership.clone();
+            vec![place]
+        }
+        SinkKind::SystemdCreds { path, .. } => {
             let mut place = file_place(&sink.id, "", path);
             let why = format!("this version does not write sinks of kind {}", sink.kind.as_str());
             place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
@@ -125,14 +128,13 @@ pub fn watched(sink: &SinkSettings, around: &Around<'_>) -> Vec<PathBuf> {
         SinkKind::OpenClaw { .. } | SinkKind::AuthProfiles { .. } => {
             Wanted::of(sink).map(|wanted| openclaw::watched(&wanted, around)).unwrap_or_default()
         }
-        SinkKind::OAuthJson { path, .. } | SinkKind::EnvFile { path, .. } | SinkKind::SecretFile { path } => {
-            vec![path.clone()]
-        }
+        SinkKind::OAuthJson { path, .. }
+        | SinkKind::EnvFile { path, .. }
+        | SinkKind::SecretFile { path }
+        | SinkKind::ClaudeCredentials { path, .. }
+        | SinkKind::CodexAuth { path, .. } => vec![path.clone()],
         SinkKind::Template { path, source, .. } => vec![path.clone(), source.clone()],
-        SinkKind::Command { .. }
-        | SinkKind::SystemdCreds { .. }
-        | SinkKind::ClaudeCredentials { .. }
-        | SinkKind::CodexAuth { .. } => Vec::new(),
+        SinkKind::Command { .. } | SinkKind::SystemdCreds { .. } => Vec::new(),
     }
 }
 

@@ -22,6 +22,7 @@ fn new_files_are_closed_and_existing_ones_keep_owner_and_mode() {
         ("env-file", "path = \"~/sinks/x\"\nkey = \"TOKEN\"\n", "A=1\n"),
         ("secret-file", "path = \"~/sinks/x\"\n", "{\"access_token\":\"old\"}\n"),
         ("oauth-json", "path = \"~/sinks/x\"\nrefresh = false\n", "{}"),
+        ("claude-credentials", "path = \"~/sinks/x\"\n", "{}"),
     ] {
         let home = Home::new();
         home.holds_tokens("sinks/x");

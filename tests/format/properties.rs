@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tokensink::base::credential::{Credential, Renewed, SourceReading};
+use tokensink::base::credential::{Credential, Identity, Renewed, SourceReading};
 use tokensink::base::secret::Secret;
 use tokensink::base::time::Timestamp;
 use tokensink::format::auth_profiles::{self, EntryForm};
@@ -24,6 +24,7 @@ fn credential(access: &str, refresh: Option<&str>) -> Credential {
         scopes: vec!["user:inference".to_owned()],
         account: None,
         expiry_in_seconds: false,
+        identity: Identity::default(),
     }
 }
 

@@ -21,6 +21,7 @@ use tokensink::core::model::{
 use tokensink::format::auth_profiles::EntryForm;
 use tokensink::format::claude;
 use tokensink::format::template::Template;
+use tokensink::format::view::View;
 
 use super::sim::{NOW, World, credential_of, key};
 
@@ -203,6 +204,7 @@ impl Folder<'_> {
             }
             "env-file" => ("env-file", Render::EnvFile { key: or(&sink.key, "ANTHROPIC_OAUTH_TOKEN") }),
             "secret-file" => ("secret-file", Render::SecretFile),
+            "claude-credentials" => ("claude-credentials", Render::View(View::Claude)),
             "template" => ("template", Render::Template),
             "command" => ("command", Render::Command),
             other => panic!("no kind {other}"),

@@ -311,6 +311,7 @@ fn kind_of(world: &World, write: &Write) -> Kind {
         },
         Render::EnvFile { .. } => Kind::Env,
         Render::SecretFile => Kind::Secret,
+        Render::View(_) => unreachable!("no case has one"),
         Render::Template => Kind::Template,
         Render::Command => Kind::Command,
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokensink::base::credential::{Credential, Renewed, SourceReading};
+use tokensink::base::credential::{Credential, Identity, Renewed, SourceReading};
 use tokensink::base::fingerprint::{Fingerprint, FingerprintKey};
 use tokensink::base::id::{LoginId, Provider};
 use tokensink::base::secret::Secret;
@@ -198,6 +198,7 @@ impl Login {
             scopes: Vec::new(),
             account: None,
             expiry_in_seconds: false,
+            identity: Identity::default(),
         };
         self.held = Some(Held::new(credential, ahead));
     }
@@ -216,6 +217,7 @@ impl Login {
                 scopes: Vec::new(),
                 account: None,
                 expiry_in_seconds: false,
+                identity: Identity::default(),
             },
         };
         let credential = Credential {

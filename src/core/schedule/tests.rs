@@ -1,6 +1,7 @@
 //! Due times, their spread, jumps of the clock, and who makes way for whom.
 
 use super::*;
+use crate::base::credential::Identity;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::secret::Secret;
 use crate::base::time::ClockReading;
@@ -24,6 +25,7 @@ fn credential(number: u32, expires_at: Timestamp) -> Credential {
         scopes: Vec::new(),
         account: None,
         expiry_in_seconds: false,
+        identity: Identity::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every row of the table of verdicts, and its boundaries to the millisecond.
 
 use super::*;
+use crate::base::credential::Identity;
 use crate::base::secret::Secret;
 
 const WARN: Duration = Duration::from_secs(24 * 3600);
@@ -37,6 +38,7 @@ fn verdict(login: Login) -> Verdict {
         scopes: Vec::new(),
         account: None,
         expiry_in_seconds: false,
+        identity: Identity::default(),
     };
     judge(&SourceReading::Ok(credential), login.refused, WARN, NOW)
 }
