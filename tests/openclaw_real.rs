@@ -45,6 +45,8 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
     assert!(turn.used(&pairs[1].access), "{turn:?}");
     let status = claw.tokensink(&["status", "--json"]);
     println!("{status}");
+    // Both call a reference with a live token well.
+    assert_eq!(differences(&claw), Vec::<String>::new());
 
     claw.stop();
     claw.rotate(&pairs[2]);
@@ -61,6 +63,17 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
         assert_eq!(claw.files_with(&pair.access), Vec::<PathBuf>::new());
     }
     println!("{}", daemon.story());
+}
+
+/// Where the gateway's own health check differs from ours, by the word of `doctor`.
+fn differences(claw: &OpenClaw) -> Vec<String> {
+    let said = claw.tokensink(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(said.ok()).unwrap();
+    let findings = report["findings"].as_array().unwrap().iter().filter(|f| f["code"] == "HEALTH_DIFFERS");
+    let text = |f: &serde_json::Value| {
+        format!("{} {} {}", f["severity"].as_str().unwrap(), f["summary"], f["evidence"])
+    };
+    findings.map(text).collect()
 }
 
 /// A 2026.2.26 gateway keeps what it has read and writes it back over what it has not.
@@ -100,6 +113,12 @@ fn a_gateway_with_a_snapshot_follows_every_rotation_however_busy_it_is() {
     println!("{}", daemon.story());
     let findings = claw.tokensink(&["status"]);
     println!("{findings}");
+    // Its check calls every eight-hour token expiring.
+    let differences = differences(&claw);
+    assert!(
+        differences.len() == 1 && differences[0].starts_with("notice") && differences[0].contains("24 h"),
+        "{differences:?}"
+    );
     for pair in &pairs {
         assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
     }

@@ -63,6 +63,8 @@ codes! {
     ProfileUnused = "PROFILE_UNUSED",
     /// The gateway's store does not exist yet and creating it would block an import of its own.
     ImportPending = "IMPORT_PENDING",
+    /// OpenClaw's own health check says something else than we do.
+    HealthDiffers = "HEALTH_DIFFERS",
     /// A gateway does not provably use the current generation.
     NotConverged = "NOT_CONVERGED",
     /// A consumer sees an old inode of a file that was replaced.

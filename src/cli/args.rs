@@ -27,6 +27,12 @@ pub enum Command {
     Status(StatusArguments),
     /// Refresh a login now, through the same path as the daemon
     Refresh(RefreshArguments),
+    /// Check everything that is known to go wrong; changes nothing
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show or set in which order OpenClaw tries the profiles of a provider
     #[command(subcommand)]
     Order(OrderCommand),
@@ -138,6 +144,9 @@ pub struct StatusArguments {
     /// Keep showing it
     #[arg(long, conflicts_with_all = ["simple", "json", "prometheus", "check"])]
     pub watch: bool,
+    /// Ask OpenClaw's own health check as well
+    #[arg(long, conflicts_with_all = ["simple", "json", "prometheus", "watch"])]
+    pub probe: bool,
     /// Only these logins
     #[arg(value_name = "LOGIN")]
     pub logins: Vec<String>,

@@ -3,8 +3,10 @@
 
 pub mod args;
 pub mod config;
+pub mod doctor;
 pub mod exit;
 pub mod load;
+pub mod opinion;
 pub mod order;
 pub mod output;
 pub mod refresh;
@@ -43,6 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Sync(arguments) => sync::run(&arguments, surroundings, only.as_deref()),
         Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
         Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
+        Command::Doctor { json } => doctor::run(surroundings, only.as_deref(), json),
         Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::args::{CheckKind, StatusArguments};
 use super::exit::Exit;
-use super::{load, output};
+use super::{load, opinion, output};
 use crate::base::code::{Code, Severity};
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::LoginId;
@@ -44,12 +44,18 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
     if arguments.watch && std::io::stdout().is_terminal() {
         return watch(arguments, &world, &state);
     }
-    let report = report(arguments, &world, &state);
+    let report = report(&arguments.logins, &world, &state);
     match () {
         () if arguments.json => output::print_json(&report),
         () if arguments.simple => output::print(&format!("{}\n", report.simple)),
         () if arguments.prometheus => output::print(&prometheus(&report)),
         () => output::print(&full(&report)),
+    }
+    if arguments.probe {
+        match output::block_on(opinion::opinions(&world, &state, &arguments.logins)) {
+            Ok(opinions) => output::print(&opinions.iter().map(|o| format!("\n{o}\n")).collect::<String>()),
+            Err(error) => return output::failure(error, Exit::Failed),
+        }
     }
     match arguments.check {
         None => Exit::Done,
@@ -62,7 +68,7 @@ fn watch(arguments: &StatusArguments, world: &World, state: &StateDir) -> Exit {
     const CLEAR: &str = "\x1b[2J\x1b[H";
     let shown = output::block_on(async {
         loop {
-            output::print(&format!("{CLEAR}{}", full(&report(arguments, world, state))));
+            output::print(&format!("{CLEAR}{}", full(&report(&arguments.logins, world, state))));
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return,
                 () = tokio::time::sleep(WATCH_EVERY) => {}
@@ -72,7 +78,8 @@ fn watch(arguments: &StatusArguments, world: &World, state: &StateDir) -> Exit {
     shown.map_or(Exit::Failed, |()| Exit::Done)
 }
 
-fn report(arguments: &StatusArguments, world: &World, state: &StateDir) -> Report {
+/// What is to be seen now of those logins, or of all when none is named.
+pub(super) fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
     let (memory, key) = load::remembered(state);
     let seen = world.observe();
     let now = clock::now();
@@ -96,7 +103,6 @@ fn report(arguments: &StatusArguments, world: &World, state: &StateDir) -> Repor
         daemon: load::daemon(state),
         now,
     };
-    let wanted = &arguments.logins;
     Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
 }
 

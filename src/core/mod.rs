@@ -1,6 +1,7 @@
 //! Decisions. Facts and time go in, plans and findings come out; nothing here does I/O, asks the
 //! clock, draws random numbers, logs or waits.
 
+pub mod agreement;
 pub mod apply;
 pub mod choose;
 pub mod clock;

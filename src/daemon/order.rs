@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::base::code::Code;
 use crate::base::secret::Document;
 use crate::config::settings::SinkSettings;
+use crate::core::agreement::{self, Said};
 use crate::core::memory::{Memory, Then};
 use crate::core::order::{self, Orders, Way};
-use crate::core::windows::Window;
+use crate::core::windows::{Supply, Window};
 use crate::daemon::apply;
 use crate::daemon::pass::{self, STORE_LOCK_DEADLINE};
 use crate::daemon::world::World;
@@ -229,6 +230,25 @@ impl<'a> OfSink<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// How the instance is supplied, and what its own health check says of an agent; `None` for an
+    /// instance that is not supplied.
+    ///
+    /// # Errors
+    /// When its CLI cannot be run, or answers something else.
+    pub async fn health(&self, agent: &str) -> Option<Result<(agreement::Way, Said), String>> {
+        let way = match self.wanted.supply(&self.instance, &self.world.around(&self.sink.id)) {
+            Supply::Store(_) => agreement::Way::Entry,
+            Supply::Reference { needs_set_up: false } => agreement::Way::Reference,
+            Supply::Native => agreement::Way::Native,
+            Supply::Reference { needs_set_up: true } | Supply::Refused(..) => return None,
+        };
+        let cli = match self.cli(agent, self.provider()) {
+            Ok(cli) => cli,
+            Err(error) => return Some(Err(error.why)),
+        };
+        Some(cli.health().await.map(|said| (way, said)))
     }
 
     fn is_sqlite(&self) -> bool {

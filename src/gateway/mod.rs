@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod container;
+pub mod models_status;
 pub mod openclaw;
 pub mod probe;
 pub mod profiles;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::secret::Secret;
 use crate::format::auth_profiles::Listed;
-use crate::sys::process::{self, CommandSpec};
+use crate::sys::process::{self, CommandSpec, Finished};
 
 /// How long one call may take: 2 to 18 s on two busy processors.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -80,6 +80,15 @@ impl Cli {
     async fn run(&self, verb: &[&str], rest: &[&str], is_question: bool) -> Result<Vec<u8>, String> {
         let own = ["--agent", &self.agent, "--provider", &self.provider];
         let words = [&["models", "auth"], verb, &own, rest].concat();
+        let (finished, what) = self.call(&words, is_question).await?;
+        if !finished.succeeded() {
+            return Err(format!("{what} ended with {}", finished.status));
+        }
+        Ok(finished.stdout.bytes.expose().to_vec())
+    }
+
+    /// How one call ended, and what to name it.
+    pub(super) async fn call(&self, words: &[&str], is_question: bool) -> Result<(Finished, String), String> {
         let mut env: BTreeMap<_, _> =
             self.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         env.extend(self.secrets.iter().map(|(name, value)| (name.into(), value.expose().into())));
@@ -96,9 +105,6 @@ impl Cli {
         if finished.timed_out {
             return Err(format!("{what} took longer than {} s", DEADLINE.as_secs()));
         }
-        if !finished.succeeded() {
-            return Err(format!("{what} ended with {}", finished.status));
-        }
-        Ok(finished.stdout.bytes.expose().to_vec())
+        Ok((finished, what))
     }
 }

@@ -26,6 +26,7 @@ case "$1 $2 $3" in
     warnings) echo '{"ok":true,"warningCount":2}' ;;
     *) echo "$answer" >&2; exit 1 ;;
     esac ;;
+"models status --json") cat "$HOME/health"; exit "$(cat "$HOME/health.exit")" ;;
 *) exit 9 ;;
 esac
 "#;
@@ -318,5 +319,39 @@ fn the_package_that_the_unit_runs_is_what_counts() {
     home.write(".config/systemd/user/openclaw-gateway.service.d/10-other.conf", other);
     let report = home.run(&["sync", "--dry-run", "--json"]).json();
     assert_eq!(report["sinks"][0]["code"], Value::Null, "{report}");
+    home.finish();
+}
+
+#[test]
+fn where_openclaws_own_health_check_differs_the_doctor_says_why() {
+    let home = world("2026.9.6", "");
+    set_up(&home);
+    sync(&home);
+    let asked = |exit: i32, answer: Value| {
+        home.replace("health", answer.to_string());
+        home.replace("health.exit", exit.to_string());
+        let before = home.snapshot();
+        let report = home.run(&["doctor", "--json"]).json();
+        let differences =
+            report["findings"].as_array().unwrap().iter().filter(|f| f["code"] == "HEALTH_DIFFERS");
+        let found: Vec<_> = differences.map(|f| (f["severity"].clone(), f["summary"].clone())).collect();
+        let shown = home.run(&["status", "--probe"]);
+        let mut after = home.snapshot();
+        after.retain(|path, _| !path.ends_with("calls"));
+        assert!(after.iter().all(|(path, trace)| before.get(path) == Some(trace)), "nothing is changed");
+        (found, shown.stdout)
+    };
+    let (found, shown) = asked(0, json!({"auth": {}}));
+    assert_eq!(found, []);
+    assert!(shown.contains("openclaw claw/main  says ok, as we do"), "{shown}");
+    let expired = json!({"profileId": "google:x", "status": "expired"});
+    let (found, shown) = asked(1, json!({"auth": {"oauth": {"profiles": [expired]}}}));
+    assert!(found[0].0 == "notice" && found[0].1.as_str().unwrap().contains("google:x"), "{found:?}");
+    assert!(shown.contains("nothing is wrong"), "{shown}");
+    let cooled = json!({"profileId": "inline-api-key:anthropic", "reason": "auth"});
+    let (found, _) = asked(0, json!({"auth": {"unusableProfiles": [cooled]}}));
+    assert!(found[0].0 == "warning" && found[0].1.as_str().unwrap().contains("auth"), "{found:?}");
+    let (found, _) = asked(1, json!("no report"));
+    assert_eq!(found[0].0, "notice", "{found:?}");
     home.finish();
 }
