@@ -19,7 +19,7 @@ use crate::core::memory::Memory;
 use crate::core::model::Observed;
 use crate::core::plan;
 use crate::core::report::{Facts, LoginReport, Report};
-use crate::core::schedule::Step;
+use crate::core::schedule::{Step, Way};
 use crate::daemon::refresh;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
@@ -100,10 +100,21 @@ pub(super) fn report(wanted: &[String], world: &World, state: &StateDir) -> Repo
         findings: &findings,
         key: key.as_ref(),
         next_refresh: next_refreshes(world, state, &seen.observed, &memory, &compare, &clock),
+        owners: owners(world, &memory),
         daemon: load::daemon(state),
         now,
     };
     Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
+}
+
+/// Who renews the logins that are renewed from here.
+fn owners(world: &World, memory: &Memory) -> BTreeMap<LoginId, &'static str> {
+    let owned = world.settings.logins.iter().filter_map(|login| {
+        let cli = refresh::cli_of(world, login);
+        let way = refresh::way(login, memory.logins.get(&login.id), cli.as_ref(), None).ok()?;
+        Some((login.id.clone(), if way == Way::Direct { "tokensink" } else { "cli" }))
+    });
+    owned.collect()
 }
 
 /// When the daemon would refresh each login, as the wall clock will show it.
@@ -186,7 +197,15 @@ fn login_line(login: &LoginReport, now: Timestamp) -> String {
         Some(at) => parts.push(format!("access token over since {}", short_duration(now.since(at)))),
         None => parts.push("access token without a known end".to_owned()),
     }
-    parts.push(if login.refreshable { "refreshable".to_owned() } else { "not refreshable".to_owned() });
+    parts.push(
+        match login.refresh.owner {
+            Some("tokensink") => "renewed by tokensink",
+            Some("cli") => "renewed by its CLI, which tokensink runs",
+            Some(_) => "renewed by its own program alone",
+            None => "not refreshable",
+        }
+        .to_owned(),
+    );
     if let Some(at) = login.login_deadline {
         parts.push(format!("log in again by {at}"));
     }

@@ -69,6 +69,8 @@ pub struct LoginReport {
     pub kind: &'static str,
     /// The label, if it has one.
     pub account: Option<String>,
+    /// The account's stable identity, where the source names one or once did.
+    pub account_id: Option<String>,
     /// Its state.
     pub state: &'static str,
     /// The access token is over and the next refresh brings it back.
@@ -92,6 +94,9 @@ pub struct LoginReport {
 pub struct RefreshReport {
     /// The configured mode.
     pub mode: &'static str,
+    /// Who renews it: `tokensink` by a request of its own, `cli` when the official CLI does and is run
+    /// for it, `others` when its own program does it alone; `null` when nobody can.
+    pub owner: Option<&'static str>,
     /// When it was last refreshed from here.
     pub last_at: Option<Timestamp>,
     /// How that went.
@@ -180,6 +185,8 @@ pub struct Facts<'a> {
     pub key: Option<&'a FingerprintKey>,
     /// When each login is refreshed next from here.
     pub next_refresh: BTreeMap<LoginId, Timestamp>,
+    /// Who renews each login, where it is somebody from here.
+    pub owners: BTreeMap<LoginId, &'static str>,
     /// The daemon.
     pub daemon: DaemonReport,
     /// When the world was looked at.
@@ -243,6 +250,7 @@ fn login_report(
         provider: login.provider.as_str(),
         kind: if credential.is_none() || refreshable { "rotating" } else { "static" },
         account: Some(login.label.clone()).filter(|l| !l.is_empty()),
+        account_id: credential.and_then(|c| c.account.clone()).or_else(|| known?.account.clone()),
         state: verdict.state.as_str(),
         renewing: verdict.renewing,
         access_expires_at: credential.and_then(|c| c.expires_at),
@@ -252,6 +260,7 @@ fn login_report(
         path: source.path.clone(),
         refresh: RefreshReport {
             mode: login.refresh_mode,
+            owner: Some(facts.owners.get(&login.id).copied().unwrap_or("others")).filter(|_| refreshable),
             last_at: known.and_then(|k| k.refresh.last_at),
             last_outcome: known.and_then(|k| k.refresh.last_ended).map(|e| e.as_str().to_owned()),
             next_at: facts.next_refresh.get(&login.id).copied(),

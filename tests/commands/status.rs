@@ -155,6 +155,7 @@ fn the_json_is_what_the_contract_says() {
             "access_expires_at",
             "login_deadline",
             "refreshable",
+            "account_id",
             "fingerprint",
             "refresh",
         ],
@@ -162,7 +163,8 @@ fn the_json_is_what_the_contract_says() {
     assert_eq!((&login["kind"], &login["refreshable"]), (&"rotating".into(), &true.into()));
     assert_eq!(login["access_expires_at"], Login::nth(1).expires_at);
     assert_eq!(login["fingerprint"].as_str().unwrap().len(), 16);
-    has(&login["refresh"], &["mode", "last_at", "last_outcome", "next_at", "blocked"]);
+    has(&login["refresh"], &["mode", "owner", "last_at", "last_outcome", "next_at", "blocked"]);
+    assert!(["tokensink", "cli"].iter().any(|owner| login["refresh"]["owner"] == *owner), "{login}");
     for sink in report["sinks"].as_array().unwrap() {
         has(sink, &["id", "login", "kind", "path", "state", "code", "written_at"]);
         assert_eq!(sink["state"], "current");

@@ -488,6 +488,7 @@ proptest! {
         let key = key();
         let facts = Facts {
             next_refresh: std::collections::BTreeMap::new(),
+            owners: std::collections::BTreeMap::new(),
             desired: &world.desired,
             observed: &world.observed,
             plan: &plan,
