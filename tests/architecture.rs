@@ -82,7 +82,7 @@ const SOFT_LIMIT: usize = 300;
 
 /// Files outside `base` whose program code opens a secret or a document of secrets, each with its
 /// reason.
-const MAY_EXPOSE: [(&str, &str); 36] = [
+const MAY_EXPOSE: [(&str, &str); 37] = [
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/families.rs", "hands a target's document to its format"),
@@ -102,6 +102,7 @@ const MAY_EXPOSE: [(&str, &str); 36] = [
     ("src/format/oauth_json.rs", "takes the account out of the document, which is text"),
     ("src/format/template.rs", "renders the tokens that a template asks for"),
     ("src/gateway/command.rs", "bounds what a gateway's command printed"),
+    ("src/gateway/idle.rs", "looks for one word in what the owner's command printed"),
     ("src/gateway/models_status.rs", "reads what the gateway's CLI answered"),
     ("src/gateway/openclaw.rs", "hands the gateway's own token to its CLI and reads what that answers"),
     ("src/gateway/profiles.rs", "hands the gateway's own token to its CLI and reads ids out of its answer"),

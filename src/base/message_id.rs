@@ -21,6 +21,8 @@ pub const SINK_FAILED: &str = "723334bf214a4d728ef99624e89f4326";
 pub const GATEWAY_APPLIED: &str = "fd2ac83d87614d7bb7c7e45cf80c2724";
 /// A gateway could not be made to use the current generation.
 pub const GATEWAY_FAILED: &str = "675eba6b2d87492d8a1ca63d914f195a";
+/// A gateway is busy, so that its restart waits, or does not wait any longer.
+pub const GATEWAY_BUSY: &str = "b7c1f2a94e0d4f6b8a3355d20c9e6417";
 /// A finding was raised.
 pub const FINDING_RAISED: &str = "3d0995ed45f241739c5a0fe382925bb8";
 /// A finding is gone.
@@ -38,6 +40,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("SINK_FAILED", SINK_FAILED),
     ("GATEWAY_APPLIED", GATEWAY_APPLIED),
     ("GATEWAY_FAILED", GATEWAY_FAILED),
+    ("GATEWAY_BUSY", GATEWAY_BUSY),
     ("FINDING_RAISED", FINDING_RAISED),
     ("FINDING_CLEARED", FINDING_CLEARED),
 ];

@@ -170,14 +170,20 @@ fn full(report: &Report) -> String {
     for gateway in &report.gateways {
         let applied = match gateway.due_at {
             _ if gateway.applied => "up to date".to_owned(),
+            _ if gateway.busy_since.is_some() => "waiting until it is idle".to_owned(),
             Some(at) if at > now => format!("waiting to be applied in {}", short_duration(at.since(now))),
             _ => "waiting to be applied".to_owned(),
         };
         let version = gateway.version.as_ref().map_or(String::new(), |v| format!(" {v}"));
         let _ = writeln!(text, "\ngateway  {}{version}  {applied}", gateway.id);
         if let Some(at) = gateway.last_at {
-            let _ =
-                writeln!(text, "         last {} {} ago", gateway.last_action, short_duration(now.since(at)));
+            let ready = match gateway.ready {
+                Some(true) => ", ready",
+                Some(false) => ", not ready",
+                None => "",
+            };
+            let ago = short_duration(now.since(at));
+            let _ = writeln!(text, "         last {} {ago} ago{ready}", gateway.last_action);
         }
     }
     for finding in &report.findings {

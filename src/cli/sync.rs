@@ -213,7 +213,7 @@ async fn follow(
         done.delivered.push((target, outcome));
         acted = true;
     }
-    for waiting in apply::waiting(world, &report.memory) {
+    for waiting in apply::waiting(world, &report.memory, clock::now()) {
         let id = &waiting.gateway.id;
         // A person who asks does not wait for the next attempt after a failed one.
         let is_due = waiting.at <= clock::now() || waiting.has_failed;
@@ -234,7 +234,7 @@ async fn follow(
 }
 
 fn finish(is_json: bool, world: &World, report: &PassReport, done: &Done) -> Exit {
-    let mut still_waiting = apply::waiting(world, &report.memory);
+    let mut still_waiting = apply::waiting(world, &report.memory, report.at);
     still_waiting.retain(|w| w.at > report.at && !w.has_failed);
     let is_failed = |t: &&crate::core::model::TargetVerdict| {
         t.state == TargetState::Error || (t.state == TargetState::Missing && t.code.is_some())
@@ -262,7 +262,12 @@ fn finish(is_json: bool, world: &World, report: &PassReport, done: &Done) -> Exi
 /// True for a failure that leaves the gateway without what it needs: one that is down reads it when
 /// it starts, and one that needs more force has got it or waits for it.
 fn is_final(failure: &Failure) -> bool {
-    matches!(failure.then, Then::Again | Then::Unfit)
+    matches!(failure.then, Then::Again | Then::Unresolved | Then::Unfit | Then::Unproven)
+}
+
+/// True for an attempt that found the gateway busy and did nothing.
+fn is_put_off(attempt: &Attempt) -> bool {
+    attempt.outcome.as_ref().is_err_and(|failure| failure.then == Then::Busy)
 }
 
 fn actions(done: &Done) -> Vec<Value> {
@@ -273,7 +278,7 @@ fn actions(done: &Done) -> Vec<Value> {
     let delivered = done.delivered.iter().map(|(target, outcome)| {
         json!({"action": "deliver", "target": target, "ok": outcome.is_ok(), "error": outcome.as_ref().err()})
     });
-    let applied = done.attempts.iter().map(|attempt| {
+    let applied = done.attempts.iter().filter(|a| !is_put_off(a)).map(|attempt| {
         let took = u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX);
         match &attempt.outcome {
             Ok(applied) => json!({"action": applied.action.as_str(), "gateway": attempt.gateway, "ok": true,
@@ -297,7 +302,7 @@ fn text(report: &PassReport, done: &Done, still_waiting: &[Waiting]) -> String {
             Err(why) => writeln!(text, "failed    {target}: {why}"),
         };
     }
-    for attempt in &done.attempts {
+    for attempt in done.attempts.iter().filter(|a| !is_put_off(a)) {
         let _ = match &attempt.outcome {
             Ok(applied) => {
                 writeln!(text, "{:<9} {}  {} ms", applied.outcome, attempt.gateway, attempt.took.as_millis())
@@ -307,7 +312,8 @@ fn text(report: &PassReport, done: &Done, still_waiting: &[Waiting]) -> String {
     }
     for waiting in still_waiting {
         let left = short_duration(waiting.at.since(report.at));
-        let _ = writeln!(text, "waiting   {}: restarted lately, due in {left}", waiting.gateway.id);
+        let why = if waiting.is_busy { "busy" } else { "restarted lately" };
+        let _ = writeln!(text, "waiting   {}: {why}, due in {left}", waiting.gateway.id);
     }
     if text.is_empty() {
         text.push_str("nothing to do\n");

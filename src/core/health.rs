@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::apply;
 use super::clock::Judgement;
 use super::families;
-use super::memory::{LoginMemory, Memory, TargetMemory, Then};
+use super::memory::{LoginMemory, Memory, TargetMemory};
 use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, TargetState};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
@@ -66,14 +67,9 @@ pub fn findings(
     found.extend(families::findings(desired, observed, memory, key));
     for gateway in &desired.gateways {
         let Some(known) = memory.gateways.get(&gateway.id) else { continue };
-        if let Some(failure) = &known.failure {
-            let severity = match (failure.then, &known.pending) {
-                (Then::Down, _) => Severity::Notice,
-                (_, Some(_)) => Severity::Critical,
-                (_, None) => Severity::Warning,
-            };
-            let finding = Finding::new(failure.code, severity, gateway.id.as_str(), failure.summary.clone());
-            found.push(finding.with_next(failure.next.clone()));
+        if let Some((code, severity, summary)) = apply::not_converged(known, gateway, now) {
+            let next = known.failure.as_ref().map_or("tokensink sync", |failure| failure.next.as_str());
+            found.push(Finding::new(code, severity, gateway.id.as_str(), summary).with_next(next));
         }
     }
     for (path, reason) in &observed.unwatched {

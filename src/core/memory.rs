@@ -250,6 +250,20 @@ pub struct Pending {
     /// What it takes.
     #[serde(default)]
     pub force: Force,
+    /// The gateway said that it is busy; kept when a further change joins this one.
+    #[serde(default)]
+    pub busy: Option<Busy>,
+}
+
+/// A gateway that was busy whenever it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busy {
+    /// Since when.
+    pub since: Timestamp,
+    /// How often it was asked.
+    pub asked: u32,
+    /// When it is asked again.
+    pub again_at: Timestamp,
 }
 
 /// Why an attempt failed.
@@ -281,6 +295,17 @@ pub enum Then {
     MoreForce,
     /// The gateway cannot be supplied in this way with the release it has; it is not tried again.
     Unfit,
+    /// The gateway is at work and is asked again later; nothing was done to it.
+    Busy,
+    /// It was told to restart, and there is no proof that it did and is ready. It may be working on
+    /// that: another restart waits for the interval between two.
+    Unproven,
+    /// The gateway runs and could not resolve everything that its configuration refers to. It is tried
+    /// again, and never restarted for that: it would not resolve it then either, and may not start.
+    Unresolved,
+    /// The process that runs is older than the package and reads what its sinks hold at each use.
+    /// Nothing is to be done.
+    OldProcess,
 }
 
 impl Failure {
@@ -322,8 +347,9 @@ impl GatewayMemory {
         let since = before.as_ref().map_or(now, |p| now.max(p.since.after(Duration::from_millis(1))));
         // The gateway still uses the token from before the first of these changes.
         let token_ends = before.as_ref().map_or(token_ends, |p| p.token_ends);
+        let busy = before.as_ref().and_then(|p| p.busy);
         let force = before.map_or(force, |p| p.force.max(force));
-        self.pending = Some(Pending { since, token_ends, attempts: 0, not_before: None, force });
+        self.pending = Some(Pending { since, token_ends, attempts: 0, not_before: None, force, busy });
     }
 
     /// Notes that the change of that time was applied; a later one stays pending.
@@ -341,8 +367,10 @@ impl Memory {
         let mut changes = FindingChanges::default();
         let before = std::mem::take(&mut self.findings);
         for finding in now_open {
-            let since = before.iter().find(|o| o.finding.key() == finding.key()).map(|o| o.since);
-            if since.is_none() {
+            let known = before.iter().find(|o| o.finding.key() == finding.key());
+            let since = known.map(|o| o.since);
+            // One that has become worse is told anew.
+            if known.is_none_or(|o| o.finding.severity < finding.severity) {
                 changes.raised.push(finding.clone());
             }
             self.findings.push(OpenFinding { finding: finding.clone(), since: since.unwrap_or(now) });

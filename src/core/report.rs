@@ -141,6 +141,8 @@ pub struct GatewayReport {
     pub applied: bool,
     /// When what is pending is due.
     pub due_at: Option<Timestamp>,
+    /// Since when its restart waits for it to be idle.
+    pub busy_since: Option<Timestamp>,
     /// What was done last.
     pub last_action: &'static str,
     /// When.
@@ -312,7 +314,8 @@ fn gateway_reports(facts: &Facts<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<G
             kind: gateway.kind,
             version,
             applied: known.pending.is_none(),
-            due_at: apply::due_at(&known, gateway.min_interval),
+            due_at: apply::due_at(&known, gateway),
+            busy_since: known.pending.as_ref().and_then(|p| p.busy).map(|busy| busy.since),
             last_action: known.last_action.as_str(),
             last_at: known.last_at,
             ready: known.ready,

@@ -19,7 +19,7 @@ use crate::daemon::world::{self, World};
 use crate::format::mirror;
 use crate::gateway::openclaw::{Instance, Reference};
 use crate::gateway::unit::Managers;
-use crate::gateway::{self, Applied, Means, UnderWay};
+use crate::gateway::{self, Applied, Means, Order, UnderWay};
 use crate::sinks::openclaw::{Wanted, probe};
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::{clock, failpoint};
@@ -43,6 +43,10 @@ pub struct Attempt {
     pub outcome: Result<Applied, Failure>,
     /// How long it took.
     pub took: Duration,
+    /// With what force.
+    pub force: Force,
+    /// The least time between two restarts.
+    pub min_interval: Duration,
     /// Whether that was recorded, and after a failure the wait before the next attempt.
     pub recorded: Result<Option<Duration>, PassError>,
 }
@@ -60,20 +64,27 @@ pub struct Waiting {
     pub at: Timestamp,
     /// An attempt failed before; `at` is when the next one is due.
     pub has_failed: bool,
+    /// The gateway was busy when it was asked last.
+    pub is_busy: bool,
+    /// A restart waits until the gateway is idle.
+    pub waits_for_idle: bool,
 }
 
 /// The gateways with a pending change.
 #[must_use]
-pub fn waiting(world: &World, memory: &Memory) -> Vec<Waiting> {
-    let waiting = world.settings.gateways.iter().filter_map(|gateway| {
+pub fn waiting(world: &World, memory: &Memory, now: Timestamp) -> Vec<Waiting> {
+    let gateways = world.settings.gateways.iter().zip(&world.desired.gateways);
+    let waiting = gateways.filter_map(|(gateway, desired)| {
         let known = memory.gateways.get(&gateway.id)?;
         let pending = known.pending.as_ref()?;
         Some(Waiting {
             gateway: gateway.clone(),
             change: pending.since,
-            force: pending.force,
-            at: apply::due_at(known, gateway.min_interval)?,
+            force: apply::force_at(known, desired, now)?,
+            at: apply::due_at(known, desired)?,
             has_failed: pending.not_before.is_some(),
+            is_busy: pending.busy.is_some(),
+            waits_for_idle: apply::waits_for_idle(known, now),
         })
     });
     waiting.collect()
@@ -154,6 +165,7 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         release: seen.release.map(|release| release.to_string()),
         state_dir: wanted.state_dir.to_owned(),
         config_path: seen.config_path,
+        installed_at: seen.installed_at,
         identity: identity_in(&world.surroundings.state_dir(), &sink.id),
         set_up: None,
     };
@@ -176,7 +188,7 @@ pub async fn attempt(
     patience: Duration,
     under_way: UnderWay,
 ) -> Option<Attempt> {
-    let Waiting { gateway, change, force, .. } = waiting;
+    let Waiting { gateway, change, force, waits_for_idle, .. } = waiting;
     let _lock = pass::hold(&state.gateway_lock(&gateway.id), patience).await.ok()?;
     let is_open = |memory: &Memory| {
         memory.gateways.get(&gateway.id).and_then(|g| g.pending.as_ref()).is_some_and(|p| p.since == change)
@@ -185,10 +197,13 @@ pub async fn attempt(
         return None;
     }
     let start = clock::monotonic();
-    let outcome = gateway::apply(&gateway, force, &instances, &means, under_way).await;
+    let order = Order { force, waits_for_idle };
+    let outcome = gateway::apply(&gateway, order, &instances, &means, under_way).await;
     let mut attempt = Attempt {
         gateway: gateway.id,
         change,
+        force,
+        min_interval: gateway.min_interval,
         release: instances.into_iter().find_map(|instance| instance.release),
         outcome,
         took: clock::monotonic().saturating_sub(start),
@@ -227,27 +242,48 @@ fn note(entry: &mut GatewayMemory, attempt: &Attempt, now: Timestamp) -> Option<
             None
         }
         Err(failure) => {
-            // What is seen to by a restart is not missing yet.
-            if failure.then != Then::MoreForce {
+            // What is seen to by a restart, or waits for one, is not missing yet.
+            if !matches!(failure.then, Then::MoreForce | Then::Busy) {
                 entry.failure = Some(failure.clone());
             }
-            if failure.then == Then::Unfit {
-                entry.unfit.clone_from(&attempt.release);
+            if matches!(failure.then, Then::Unfit | Then::OldProcess) {
+                if failure.then == Then::Unfit {
+                    entry.unfit.clone_from(&attempt.release);
+                }
                 entry.last_at = Some(now);
                 entry.note_applied(attempt.change);
                 return None;
             }
-            let pending = entry.pending.as_mut()?;
-            if failure.then == Then::MoreForce && pending.force < Force::Restart {
-                pending.force = Force::Restart;
-                return Some(Duration::ZERO);
-            }
-            pending.attempts = pending.attempts.saturating_add(1);
-            let wait = apply::backoff(pending.attempts);
-            pending.not_before = Some(now.after(wait));
-            Some(wait)
+            note_open(entry, attempt, failure.then, now)
         }
     }
+}
+
+/// Notes an attempt that leaves its change open. Returns the wait before the next one.
+fn note_open(entry: &mut GatewayMemory, attempt: &Attempt, then: Then, now: Timestamp) -> Option<Duration> {
+    if then == Then::Unproven {
+        entry.last_action = LastAction::Restart;
+        entry.last_at = Some(now);
+        entry.restarted_at = Some(now);
+        entry.ready = Some(false);
+    }
+    let pending = entry.pending.as_mut()?;
+    if then == Then::MoreForce && pending.force < Force::Restart {
+        pending.force = Force::Restart;
+        return Some(Duration::ZERO);
+    }
+    // A restart that took the place of a reload stays one until it is done.
+    pending.force = pending.force.max(attempt.force);
+    if then == Then::Busy {
+        return Some(apply::note_busy(pending, now));
+    }
+    pending.attempts = pending.attempts.saturating_add(1);
+    let mut wait = apply::backoff(pending.attempts);
+    if then == Then::Unproven {
+        wait = wait.max(attempt.min_interval);
+    }
+    pending.not_before = Some(now.after(wait));
+    Some(wait)
 }
 
 /// Runs the command of a `command` sink with the credential as JSON on its standard input, and
@@ -335,4 +371,59 @@ fn delivered(delivery: &Delivery, credential: &Credential) -> Document {
     let mut bytes = value.to_string().into_bytes();
     bytes.push(b'\n');
     Document::new(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::code::Code;
+
+    const AT: fn(i64) -> Timestamp = |s| Timestamp::from_millis(s * 1000);
+
+    fn attempt(then: Then, force: Force) -> Attempt {
+        Attempt {
+            gateway: GatewayId::try_new("claw").unwrap(),
+            change: AT(0),
+            release: None,
+            outcome: Err(Failure::new(Code::NotConverged, "why", "").meaning(then)),
+            took: Duration::ZERO,
+            force,
+            min_interval: Duration::from_secs(600),
+            recorded: Ok(None),
+        }
+    }
+
+    fn changed(force: Force) -> GatewayMemory {
+        let mut memory = GatewayMemory::default();
+        memory.note_change(AT(0), Some(AT(9000)), force);
+        memory
+    }
+
+    #[test]
+    fn a_restart_without_its_proof_is_not_repeated_within_the_interval() {
+        let mut memory = changed(Force::Restart);
+        let wait = note(&mut memory, &attempt(Then::Unproven, Force::Restart), AT(100));
+        assert_eq!(wait, Some(Duration::from_secs(600)));
+        assert_eq!((memory.restarted_at, memory.ready), (Some(AT(100)), Some(false)));
+        assert_eq!(memory.pending.unwrap().not_before, Some(AT(700)));
+    }
+
+    #[test]
+    fn a_busy_gateway_is_no_failure_and_a_restart_in_place_of_a_reload_stays_one() {
+        let mut memory = changed(Force::Reload);
+        assert_eq!(
+            note(&mut memory, &attempt(Then::Busy, Force::Restart), AT(100)),
+            Some(Duration::from_secs(5))
+        );
+        assert_eq!((&memory.failure, memory.restarted_at), (&None, None));
+        let pending = memory.pending.unwrap();
+        assert_eq!((pending.force, pending.attempts, pending.not_before), (Force::Restart, 0, None));
+    }
+
+    #[test]
+    fn an_old_process_settles_the_change_and_stays_a_finding() {
+        let mut memory = changed(Force::Reload);
+        assert_eq!(note(&mut memory, &attempt(Then::OldProcess, Force::Reload), AT(100)), None);
+        assert!(memory.pending.is_none() && memory.failure.is_some() && memory.unfit.is_none());
+    }
 }

@@ -71,15 +71,18 @@ impl InHand {
     /// Starts an attempt on every gateway that is due and has none in hand.
     pub fn start_due(&mut self, world: &World, state: &StateDir, memory: &Memory, now: Timestamp) -> Begun {
         let mut begun = Vec::new();
-        for waiting in apply::waiting(world, memory) {
+        for waiting in apply::waiting(world, memory, now) {
             let id = waiting.gateway.id.clone();
             if waiting.at > now {
                 // Said once for each change; a failed attempt has said itself when it comes again.
                 let is_news = self.announced.insert(id.clone(), waiting.change) != Some(waiting.change);
-                if is_news && !waiting.has_failed {
+                if is_news && !waiting.has_failed && !waiting.is_busy {
                     journal::waiting(&id, waiting.at, waiting.at.since(now));
                 }
             } else if self.applying.insert(id.clone()) {
+                if waiting.is_busy && !waiting.waits_for_idle {
+                    journal::waits_no_longer(&id);
+                }
                 let (under_way, receiver) = oneshot::channel();
                 let means = apply::means(world, &self.managers);
                 let instances = apply::instances(world, memory, &waiting.gateway);

@@ -118,11 +118,19 @@ pub fn attempt(attempt: &Attempt) {
             took_ms = took,
             "gateway {} {}, took {took} ms", attempt.gateway, applied.outcome
         ),
+        Err(failure) if failure.then == Then::Busy => tracing::info!(
+            message_id = message_id::GATEWAY_BUSY,
+            tokensink_gateway = %attempt.gateway,
+            "gateway {}, its restart waits; asked again in {again} s", failure.summary
+        ),
         Err(failure) => {
             let then = match failure.then {
-                Then::Again | Then::Down => format!("trying again in {again} s"),
+                Then::Again | Then::Unresolved | Then::Down | Then::Unproven | Then::Busy => {
+                    format!("trying again in {again} s")
+                }
                 Then::MoreForce => "it is to be restarted".to_owned(),
                 Then::Unfit => "not tried again with this release".to_owned(),
+                Then::OldProcess => "nothing is to be done".to_owned(),
             };
             tracing::info!(
                 message_id = message_id::GATEWAY_FAILED,
@@ -132,6 +140,15 @@ pub fn attempt(attempt: &Attempt) {
             );
         }
     }
+}
+
+/// A gateway that was busy until now is restarted all the same.
+pub fn waits_no_longer(gateway: &GatewayId) {
+    tracing::info!(
+        message_id = message_id::GATEWAY_BUSY,
+        tokensink_gateway = %gateway,
+        "gateway {gateway} is restarted whether it is busy or not: the token that it uses ends"
+    );
 }
 
 /// A restart has to wait.

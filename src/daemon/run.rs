@@ -358,7 +358,7 @@ impl Daemon {
     }
 
     fn until_next(&self, report: &PassReport) -> Duration {
-        let waiting = apply::waiting(&self.world, &report.memory);
+        let waiting = apply::waiting(&self.world, &report.memory, report.at);
         let due = waiting.into_iter().map(|w| w.at).filter(|at| *at > report.at).min();
         let deliveries =
             report.deliveries.iter().filter_map(|d| apply::held_back(&report.memory, d, report.at));

@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod container;
+pub mod idle;
 pub mod models_status;
 pub mod openclaw;
 pub mod probe;
@@ -16,7 +17,11 @@ use crate::base::code::Code;
 use crate::config::settings::{Apply, GatewayKind, GatewaySettings};
 use crate::core::memory::{Failure, LastAction, Then};
 use crate::core::model::Force;
+use crate::core::windows::window_of;
+use crate::format::release::Release;
+use crate::sys::clock;
 use crate::systemd::bus::BusAddresses;
+use idle::Answer;
 use openclaw::Instance;
 
 /// What a gateway was made to do.
@@ -51,13 +56,22 @@ pub struct Means {
 /// Whoever has the other end may do slower things from then on.
 pub type UnderWay = tokio::sync::oneshot::Sender<std::convert::Infallible>;
 
+/// How a gateway is to be made to follow.
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    /// With what force.
+    pub force: Force,
+    /// A restart waits until the gateway is idle.
+    pub waits_for_idle: bool,
+}
+
 /// Makes a gateway use what its sinks hold, and asks its probe.
 ///
 /// # Errors
 /// A failure names its finding; the change stays pending.
 pub async fn apply(
     gateway: &GatewaySettings,
-    force: Force,
+    Order { force, waits_for_idle }: Order,
     instances: &[Instance],
     means: &Means,
     under_way: UnderWay,
@@ -71,6 +85,11 @@ pub async fn apply(
         let why = format!("{} has nothing that could be asked for a reload", gateway.id);
         return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::MoreForce));
     }
+    if waits_for_idle && !is_reloadable && is_busy(gateway, instances, means).await {
+        let why = format!("{} is busy", gateway.id);
+        return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::Busy));
+    }
+    let ordered = clock::monotonic();
     let mut applied = match &gateway.kind {
         GatewayKind::Unit { unit, scope } => {
             let action =
@@ -93,14 +112,40 @@ pub async fn apply(
     if let Some(url) = &gateway.probe
         && applied.outcome != unit::STOPPED
     {
-        let answer = probe::until_ready(url).await;
+        // A reload leaves the process what it is.
+        let ordered = if applied.action == LastAction::Reload { Duration::ZERO } else { ordered };
+        let answer = probe::until_ready(url, ordered).await;
         applied.ready = Some(answer.is_ok());
         if let Err(why) = answer {
-            let summary = format!("{} was restarted and does not answer its probe: {why}", gateway.id);
-            return Err(Failure::new(Code::NotConverged, summary, format!("curl -i {url}")));
+            let did = if applied.action == LastAction::Reload { "reloaded" } else { "told to restart" };
+            let summary =
+                format!("{} was {did} and does not prove by its probe that it did: {why}", gateway.id);
+            let failure = Failure::new(Code::NotConverged, summary, format!("curl -i {url}"));
+            return Err(failure.meaning(Then::Unproven));
         }
     }
     Ok(applied)
+}
+
+/// Whether the gateway says that it is at work: by the owner's `idle`, else by an OpenClaw's own word.
+/// What cannot be told is not waited for.
+async fn is_busy(gateway: &GatewaySettings, instances: &[Instance], means: &Means) -> bool {
+    let Some(question) = &gateway.idle else {
+        for instance in instances {
+            if openclaw::is_busy(&gateway.id, instance, means).await == Some(true) {
+                return true;
+            }
+        }
+        return false;
+    };
+    match idle::ask(question, means).await {
+        Answer::Busy => true,
+        Answer::Idle => false,
+        Answer::Unknown(why) => {
+            tracing::warn!("whether gateway {} is busy cannot be told: its idle {why}", gateway.id);
+            false
+        }
+    }
 }
 
 /// Makes a gateway read anew what the configurations of its instances refer to.
@@ -122,6 +167,12 @@ async fn reload(
                     outcome: unit::STOPPED.to_owned(),
                 });
             }
+            Err(failure)
+                if failure.then == Then::OldProcess && !may_be_old(gateway, instance, means).await =>
+            {
+                let summary = format!("{} does not accept its own CLI", gateway.id);
+                return Err(Failure { summary, ..failure }.meaning(Then::Again));
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -132,6 +183,16 @@ async fn reload(
         ready: None,
         outcome: "reloaded".to_owned(),
     })
+}
+
+/// True when the process may be older than the package, and of a time in which a store was read at each
+/// turn. Where there is no unit that is not known; the answer of its gateway counts.
+async fn may_be_old(gateway: &GatewaySettings, instance: &Instance, means: &Means) -> bool {
+    let release = instance.release.as_deref().and_then(Release::parse);
+    let has_store = release.is_some_and(|release| window_of(&release).is_some());
+    let GatewayKind::Unit { unit, scope } = &gateway.kind else { return has_store };
+    let started = unit::started_at(unit, *scope, means).await;
+    has_store && started.zip(instance.installed_at).is_some_and(|(started, installed)| started < installed)
 }
 
 async fn is_stopped(gateway: &GatewaySettings, means: &Means) -> bool {

@@ -11,6 +11,7 @@ use super::Means;
 use crate::base::code::Code;
 use crate::base::id::GatewayId;
 use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
 use crate::core::memory::{Failure, Then};
 use crate::sys::process::{self, CommandSpec, Finished};
 
@@ -42,6 +43,8 @@ pub struct Instance {
     pub config_path: PathBuf,
     /// A state directory of ours, for a CLI with an identity of its own; made by that CLI.
     pub identity: PathBuf,
+    /// When its package was put there, where that is known.
+    pub installed_at: Option<Timestamp>,
     /// What its configuration shall refer to, where the owner agreed and it does not yet.
     pub set_up: Option<Reference>,
 }
@@ -103,6 +106,15 @@ pub async fn take_back(
     means: &Means,
 ) -> Result<(), Failure> {
     Call { gateway, instance, means }.take_back(reference).await
+}
+
+/// Whether the gateway has work in hand that a restart would interrupt; `None` where it does not say
+/// (it does from 2026.5.28 on).
+pub async fn is_busy(gateway: &GatewayId, instance: &Instance, means: &Means) -> Option<bool> {
+    let question = ["gateway", "call", "gateway.restart.preflight", "--json"];
+    let finished = Call { gateway, instance, means }.run(&question, Identity::Owner).await.ok()?;
+    let answer: serde_json::Value = serde_json::from_slice(finished.stdout.bytes.expose()).ok()?;
+    answer.get("safe")?.as_bool().map(|is_safe| !is_safe)
 }
 
 struct Call<'a> {
@@ -168,10 +180,13 @@ impl Call<'_> {
     fn judge(&self, reloaded: Reloaded) -> Result<(), Failure> {
         match reloaded {
             Reloaded(Some(0)) => Ok(()),
-            Reloaded(Some(count)) => Err(self.failure(format!(
-                "{} was reloaded with {count} warnings and may go on with what it had",
-                self.gateway
-            ))),
+            Reloaded(Some(count)) => {
+                let why = format!(
+                    "{} was reloaded with {count} warnings and may go on with what it had",
+                    self.gateway
+                );
+                Err(self.failure(why).meaning(Then::Unresolved))
+            }
             Reloaded(None) => {
                 Err(self.failure(format!("{} did not say whether its reload was whole", self.gateway)))
             }
@@ -206,7 +221,23 @@ impl Call<'_> {
             let why = format!("{} does not take a reload from its own CLI here", self.gateway);
             return Err(self.failure(why).meaning(Then::MoreForce));
         }
-        Err(self.failure(format!("the reload of {} {}", self.gateway, ended(&finished))))
+        // What a gateway up to 2026.2.25 says to the CLI of a later package.
+        if has(&["device signature invalid", "unknown method"]) {
+            let release = self.instance.release.as_deref().unwrap_or("another release");
+            let why = format!(
+                "{} was upgraded to {release} and its old process still runs: that one reads its store at \
+                 each turn, nothing has to be reloaded; it is the new release after a restart",
+                self.gateway
+            );
+            return Err(self.failure(why).meaning(Then::OldProcess));
+        }
+        let failure = self.failure(format!("the reload of {} {}", self.gateway, ended(&finished)));
+        // An empty value somewhere: the next start would fail on it (2026.9.6).
+        Err(if has(&["UNAVAILABLE", "secrets.reload failed"]) {
+            failure.meaning(Then::Unresolved)
+        } else {
+            failure
+        })
     }
 
     fn failure(&self, why: String) -> Failure {

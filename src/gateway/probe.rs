@@ -1,9 +1,13 @@
-//! Asking a gateway whether it is ready: an HTTP GET that answers 200. The client lives for one
-//! probe only, so that an idle daemon carries no TLS state.
+//! Asking a gateway whether it is ready: an HTTP GET that answers 200, and where the answer says for
+//! how long the gateway has been up (`uptimeMs`, OpenClaw 2026.5.28 to 2026.9.6), not for longer than
+//! since its restart was ordered. The client lives for one probe only, so that an idle daemon carries
+//! no TLS state.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::sys::clock;
 
 /// How long a gateway may take to become ready: OpenClaw 2026.3.31 once needed 62 s.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -15,17 +19,27 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause between requests.
 const PAUSE_MOST: Duration = Duration::from_secs(2);
 
-/// Asks until the answer is 200.
+/// How much of an answer is looked at, in bytes.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// Asks until the answer is 200, from a process that was started after `ordered` (monotonic) where it
+/// says so.
 ///
 /// # Errors
-/// The last answer, in words, when there was no 200 before the deadline.
-pub async fn until_ready(url: &str) -> Result<(), String> {
+/// The last answer, in words, when there was none like that before the deadline.
+pub async fn until_ready(url: &str, ordered: Duration) -> Result<(), String> {
     let client = client()?;
     let deadline = now() + DEADLINE;
     let mut pause = PAUSE_FIRST;
     loop {
         let last = match timeout_at(deadline, client.get(url).send()).await {
-            Ok(Ok(response)) if response.status() == reqwest::StatusCode::OK => return Ok(()),
+            Ok(Ok(response)) if response.status() == reqwest::StatusCode::OK => {
+                match timeout_at(deadline, body(response, BODY_LIMIT)).await {
+                    Ok(body) if !is_older(&body, clock::monotonic().saturating_sub(ordered)) => return Ok(()),
+                    Ok(_) => "answers 200, but has been up since before it was told to restart".to_owned(),
+                    Err(_elapsed) => "no answer".to_owned(),
+                }
+            }
             Ok(Ok(response)) => format!("answers {}", response.status()),
             Ok(Err(error)) => describe(&error),
             Err(_elapsed) => "no answer".to_owned(),
@@ -37,6 +51,40 @@ pub async fn until_ready(url: &str) -> Result<(), String> {
         sleep_until(next).await;
         pause = (pause * 2).min(PAUSE_MOST);
     }
+}
+
+/// True when an answer says that the gateway has been up for longer than `since`.
+fn is_older(body: &str, since: Duration) -> bool {
+    let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let up = answer.get("uptimeMs").and_then(serde_json::Value::as_u64);
+    up.is_some_and(|up| Duration::from_millis(up) > since)
+}
+
+/// Asks once: the status and the beginning of the body.
+///
+/// # Errors
+/// Why there was no answer, in words.
+pub async fn get(url: &str, deadline: Duration, limit: usize) -> Result<(u16, String), String> {
+    let client = client()?;
+    let asked = async {
+        let response = client.get(url).timeout(deadline).send().await.map_err(|error| describe(&error))?;
+        let status = response.status().as_u16();
+        Ok((status, body(response, limit).await))
+    };
+    asked.await
+}
+
+/// The beginning of a body; what could be read of it, if it breaks off.
+async fn body(mut response: reqwest::Response, limit: usize) -> String {
+    let mut read = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        read.extend_from_slice(&chunk);
+        if read.len() >= limit {
+            read.truncate(limit);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&read).into_owned()
 }
 
 fn now() -> Instant {
@@ -62,4 +110,19 @@ fn describe(error: &reqwest::Error) -> String {
         () => "no usable answer",
     };
     word.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_was_up_before_the_order_has_not_restarted() {
+        let since = Duration::from_secs(10);
+        assert!(is_older(r#"{"ready":true,"failing":[],"uptimeMs":10001}"#, since));
+        assert!(!is_older(r#"{"ready":true,"failing":[],"uptimeMs":9000}"#, since));
+        for silent in ["", "<!doctype html>", "{}", r#"{"uptimeMs":null}"#, r#"{"uptimeMs":-1}"#, "[1]"] {
+            assert!(!is_older(silent, since), "{silent}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Applied, Means, UnderWay};
 use crate::base::code::Code;
+use crate::base::time::Timestamp;
 use crate::config::settings::UnitScope;
 use crate::core::memory::{Failure, LastAction};
 use crate::systemd::bus::{BusAddresses, BusError, Scope};
@@ -52,6 +53,13 @@ pub async fn is_stopped(unit: &str, scope: UnitScope, means: &Means) -> bool {
     let Ok(manager) = connect(unit, scope, means).await else { return false };
     let facts = manager.unit_facts(unit).await;
     facts.is_ok_and(|facts| matches!(facts.active_state, ActiveState::Inactive | ActiveState::Failed))
+}
+
+/// When a unit last became active; `None` when it never did, or the manager does not say.
+pub async fn started_at(unit: &str, scope: UnitScope, means: &Means) -> Option<Timestamp> {
+    let facts = connect(unit, scope, means).await.ok()?.unit_facts(unit).await.ok()?;
+    let started = i64::try_from(facts.active_enter_usec / 1000).ok()?;
+    (started > 0).then(|| Timestamp::from_millis(started))
 }
 
 /// Connections to service managers, kept between restarts: making one costs a few milliseconds of

@@ -27,6 +27,7 @@ case "$1 $2 $3" in
     *) echo "$answer" >&2; exit 1 ;;
     esac ;;
 "models status --json") cat "$HOME/health"; exit "$(cat "$HOME/health.exit")" ;;
+"gateway call gateway.restart.preflight") cat "$HOME/safe" || exit 1 ;;
 *) exit 9 ;;
 esac
 "#;
@@ -213,6 +214,112 @@ fn a_reload_with_warnings_is_not_taken_for_one() {
     let status = home.run(&["status", "--json"]).json();
     assert_eq!(status["gateways"][0]["applied"], false);
     home.finish();
+}
+
+#[test]
+fn a_restart_waits_for_an_openclaw_that_says_it_has_work_and_for_no_other() {
+    let busy = r#"{"safe": false, "counts": {"embeddedRuns": 1}}"#;
+    for (says, waits) in [(busy, true), (r#"{"safe": true}"#, false), ("Error: unknown method", false)] {
+        let home = world("2026.9.6", "");
+        set_up(&home);
+        home.write("safe", says);
+        configure(&home, "", "apply = \"restart\"\ncommand = [\"touch\", \"restarted\"]");
+        let ran = home.run(&["sync", "--json"]);
+        assert_eq!((ran.code, codes(&ran.json())), (0, vec![]), "waiting is no failure: {ran:?}");
+        assert_eq!(home.path("restarted").exists(), !waits, "{says}");
+        assert_eq!(calls(&home), ["~/.openclaw gateway call gateway.restart.preflight --json"]);
+        let gateway = &home.run(&["status", "--json"]).json()["gateways"][0];
+        assert_eq!(
+            (&gateway["applied"], gateway["busy_since"].is_null()),
+            (&(!waits).into(), !waits),
+            "{gateway}"
+        );
+        if waits {
+            assert_eq!(ran.json()["waiting"][0]["gateway"], "claw");
+            home.rotate(&Login::nth(2));
+            sync(&home);
+            assert_eq!(calls(&home).len(), 1, "a change that joins asks no sooner");
+            let text = home.run(&["status"]).stdout;
+            assert!(text.contains("waiting until it is idle"), "{text}");
+        }
+        home.finish();
+    }
+}
+
+#[test]
+fn an_idle_of_the_owner_s_is_asked_instead() {
+    for (idle, restarts) in
+        [("exit 1", false), ("echo busy with 3 turns", false), ("echo idle", true), ("exit 127", true)]
+    {
+        let home = world("2026.9.6", "");
+        set_up(&home);
+        configure(
+            &home,
+            "",
+            &format!("apply = \"restart\"\nidle = \"{idle}\"\ncommand = [\"touch\", \"restarted\"]"),
+        );
+        sync(&home);
+        assert_eq!((home.path("restarted").exists(), calls(&home).len()), (restarts, 0), "{idle}");
+        home.finish();
+    }
+}
+
+#[test]
+fn an_old_process_under_a_new_package_is_told_and_left_alone() {
+    let home = world("2026.2.26", "");
+    fs::remove_file(home.path(".openclaw/state/openclaw.sqlite")).unwrap();
+    home.openclaw("2026.2.26", &["main"]);
+    home.write("answers", "Error: gateway closed (1008): device signature invalid\n");
+    let ran = home.run(&["sync", "--json"]);
+    assert_eq!(
+        (ran.code, codes(&ran.json())),
+        (0, vec![("NOT_CONVERGED".to_owned(), "warning".to_owned())]),
+        "{ran:?}"
+    );
+    assert!(
+        ran.json()["findings"][0]["summary"].as_str().unwrap().contains("its old process still runs"),
+        "{ran:?}"
+    );
+    sync(&home);
+    assert_eq!(calls(&home).len(), 1, "it is not asked again for that change");
+    home.rotate(&Login::nth(2));
+    let report = sync(&home);
+    assert_eq!(codes(&report), [], "another answer, another finding: {report}");
+    assert!(!home.path("restarted").exists());
+    home.finish();
+}
+
+#[test]
+fn a_reload_that_keeps_failing_is_a_restart_when_the_token_is_about_to_end() {
+    let unanswered = "Error: gateway request timeout for secrets.reload";
+    for (answer, apply, is_restarted) in [
+        (unanswered, "", true),
+        (unanswered, "apply = \"reload\"", false),
+        // What cannot be resolved now cannot be at a start either, which may fail for it.
+        ("warnings", "", false),
+        ("UNAVAILABLE: secrets.reload failed", "", false),
+    ] {
+        let home = world("2026.9.6", "");
+        set_up(&home);
+        configure(&home, "", &format!("{apply}\ncommand = [\"touch\", \"restarted\"]"));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let mut short = Login::nth(1);
+        short.expires_at = now as i64 + 60_000;
+        home.rotate(&short);
+        sync(&home);
+        home.write("answers", format!("{answer}\n").repeat(4));
+        home.rotate(&Login::nth(2));
+        for failed in 1..=3 {
+            let report = sync(&home);
+            let critical = ("NOT_CONVERGED".to_owned(), "critical".to_owned());
+            assert_eq!(codes(&report), [critical], "{failed}: {report}");
+            assert!(!home.path("restarted").exists(), "{failed}");
+        }
+        let report = sync(&home);
+        assert_eq!(codes(&report).is_empty(), is_restarted, "{answer} {apply}: {report}");
+        assert_eq!(home.path("restarted").exists(), is_restarted, "{answer} {apply}");
+        home.finish();
+    }
 }
 
 #[test]

@@ -304,6 +304,74 @@ fn changes_within_the_interval_are_one_restart_and_a_dying_token_does_not_wait()
 }
 
 #[test]
+fn a_busy_gateway_is_restarted_when_it_is_idle_or_when_its_token_ends() {
+    let stage = Stage::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let mut short = Login::nth(2);
+    short.expires_at = now as i64 + 15_000;
+    stage.home.rotate(&short);
+    stage.seed();
+    for name in ["gateway", "tireless"] {
+        stage.unit(name, false, "");
+        stage.start_unit(name);
+    }
+    let work = stage.home.write("work", "");
+    let idle = format!("idle = \"test ! -e {}\"", work.display());
+    stage.configure_all(&[("gateway", &idle), ("tireless", "idle = \"echo busy\"")]);
+    let daemon = stage.home.ready();
+    let mark = stage.home.mark();
+    stage.home.rotate(&Login::nth(3));
+    let (first, _) =
+        stage.home.until_said(mark, "gateway gateway is busy, its restart waits; asked again in 5 s");
+    // A change that joins meanwhile makes no restart of its own.
+    stage.home.rotate(&Login::nth(4));
+    stage.home.until_sinks_hold(&Login::nth(4));
+    fs::remove_file(work).unwrap();
+    let (restarted, _) = stage.home.until_said(mark, "gateway gateway restarted");
+    assert!(restarted - first >= Duration::from_millis(4900), "{:?}", restarted - first);
+    stage.home.until_said(mark, "gateway tireless is restarted whether it is busy or not");
+    stage.home.until_said(mark, "gateway tireless restarted");
+    let after = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    assert!(after as i64 >= short.expires_at, "not before the end of the token that it used");
+    stage.until_settled("gateway");
+    stage.until_settled("tireless");
+    daemon.stop();
+    for name in ["gateway", "tireless"] {
+        assert_eq!(stage.read(name), ["0002", "0004"], "{name}");
+    }
+    stage.home.finish();
+}
+
+#[test]
+fn a_process_is_only_called_old_when_it_started_before_its_package_came() {
+    let mut stage = Stage::new();
+    let home = &mut stage.home;
+    home.mkdir("bin");
+    let manifest = r#"{"name": "openclaw", "version": "2026.2.26"}"#;
+    home.write("bin/package.json", manifest);
+    let cli = home.write("bin/openclaw", "#!/bin/sh\necho 'device signature invalid' >&2\nexit 1\n");
+    fs::set_permissions(cli, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    home.set("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()));
+    home.openclaw("2026.2.26", &["main"]);
+    home.configure(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
+         [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\n\
+         [[gateway]]\nid = \"gateway\"\nsinks = [\"claw\"]\nunit = \"gateway.service\"\n",
+    );
+    stage.manager.write_unit("gateway.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    stage.start_unit("gateway");
+    let daemon = stage.home.start();
+    stage.home.until_said(daemon.from, "gateway does not accept its own CLI; trying again in 10 s");
+    stage.home.replace("bin/package.json", manifest);
+    let mark = stage.home.mark();
+    stage.home.rotate(&Login::nth(2));
+    stage.home.until_said(mark, "its old process still runs");
+    stage.until_settled("gateway");
+    daemon.stop();
+    stage.home.finish();
+}
+
+#[test]
 fn a_manager_that_cannot_be_reached_is_survived_and_the_restart_made_up_for() {
     let stage = Stage::new();
     stage.seed();

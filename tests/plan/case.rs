@@ -277,6 +277,7 @@ impl Folder<'_> {
                 attempts: 0,
                 not_before: None,
                 force: Force::Restart,
+                busy: None,
             });
             entry.failure = known.failure.clone().map(|(code, summary)| Failure::new(code, summary, ""));
         }

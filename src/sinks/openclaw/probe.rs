@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::secret::{Document, Secret};
+use crate::base::time::Timestamp;
 use crate::config::settings::UnitScope;
 use crate::format::openclaw_config;
 use crate::format::release::Release;
@@ -37,6 +38,8 @@ pub struct Instance {
     pub has_database: bool,
     /// The package's manifest.
     pub manifest: Option<PathBuf>,
+    /// When that was put there.
+    pub installed_at: Option<Timestamp>,
     /// The command that is its CLI; `None` where there is no package.
     pub program: Option<Vec<String>>,
     /// What its CLI needs beside the user's own environment.
@@ -142,6 +145,7 @@ pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
         release: package.as_ref().map(|p| p.release.clone()).or_else(|| Release::parse(&touched?)),
         has_schema: package.as_ref().is_some_and(|p| p.has_schema),
         has_database: agent_database || state_dir.join("state/openclaw.sqlite").exists(),
+        installed_at: package.as_ref().and_then(|p| changed_at(&p.manifest)),
         manifest: package.map(|p| p.manifest),
         program,
         environment,
@@ -150,6 +154,12 @@ pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
         config,
         agents,
     }
+}
+
+/// When a file was put there: npm dates the contents of every package back to 1985.
+fn changed_at(file: &Path) -> Option<Timestamp> {
+    let meta = std::fs::metadata(file).ok()?;
+    Some(Timestamp::from_millis(meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000))
 }
 
 /// A file that is there and can be read.
