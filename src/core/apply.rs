@@ -26,7 +26,7 @@ const ESCALATE_AFTER: u32 = 3;
 /// before that end, and a reload needs time to fail.
 const ESCALATE_BEFORE: Duration = Duration::from_secs(2 * 60);
 /// A change that was due this long ago and has neither arrived nor failed is a finding: the longest
-/// attempt takes nine minutes.
+/// attempt takes twelve minutes.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// When the pending change of a gateway is due; `None` when nothing is pending. A reload, which

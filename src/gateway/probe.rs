@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::sys::clock;
 
-/// How long a gateway may take to become ready: OpenClaw 2026.3.31 once needed 62 s.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// How long a gateway may take to become ready: OpenClaw 2026.2.26 needed 198 s on two processors
+/// with a load of 16, and who gives up too early restarts a gateway that is about to be ready.
+const DEADLINE: Duration = Duration::from_secs(300);
 /// How long one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// First pause between requests; doubles up to [`PAUSE_MOST`]. A gateway does not announce its
