@@ -176,14 +176,19 @@ struct Row {
     ready: Duration,
     supplied: Duration,
     rotated: Duration,
+    /// How long the gateway did not answer around that rotation.
+    down: Duration,
     is_down_read: bool,
     is_closed_again: bool,
+    is_unknown_left_alone: bool,
+    /// With `apply = "restart"`: from the rotation to the first turn, and how long it did not answer.
+    restarted: (Duration, Duration),
 }
 
 /// One release through every case that it can show.
 fn row(release: &'static str) -> Row {
     let mut claw = OpenClaw::new(release);
-    let pairs: Vec<Pair> = ["zero", "one", "two", "three"].map(Pair::invent).into();
+    let pairs: Vec<Pair> = ["zero", "one", "two", "three", "four", "five"].map(Pair::invent).into();
     let is_json = release < "2026.4";
     if is_json {
         drop_into_store(&claw, "main", &pairs[0]);
@@ -206,9 +211,11 @@ fn row(release: &'static str) -> Row {
     if !is_json {
         daemon.until("gateway claw reloaded");
     }
+    let prober = claw.prober();
     let began = Instant::now();
     claw.rotate(&pairs[2]);
     let rotated = until_used(&mut claw, &mut daemon, &pairs[2], began);
+    let down = prober.down();
     assert_eq!(claw.gateway_pid(), pid, "it was never restarted");
 
     // A file that others may read is closed again; a gateway would refuse it.
@@ -227,11 +234,80 @@ fn row(release: &'static str) -> Row {
     if !is_json {
         assert!(claw.files_named("auth-profiles.json").is_empty());
     }
+    let is_unknown_left_alone = unknown_release(&claw, &pairs[4]);
+    let restarted = restart_path(&mut claw, &mut daemon, &pairs[5]);
     for pair in &pairs {
         assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
     }
     println!("{}", daemon.story());
-    Row { release, ready, supplied, rotated, is_down_read, is_closed_again }
+    Row {
+        release,
+        ready,
+        supplied,
+        rotated,
+        down,
+        is_down_read,
+        is_closed_again,
+        is_unknown_left_alone,
+        restarted,
+    }
+}
+
+/// A package that nobody knows: whether the JSON store stays as it is. A reference that is there is served.
+fn unknown_release(claw: &OpenClaw, pair: &Pair) -> bool {
+    let package = claw.home.join("unknown");
+    std::fs::create_dir_all(&package).unwrap();
+    std::fs::write(package.join("package.json"), r#"{"name": "openclaw", "version": "2027.1.1"}"#).unwrap();
+    std::fs::write(package.join("openclaw"), "#!/bin/sh\nexit 9\n").unwrap();
+    std::fs::set_permissions(package.join("openclaw"), PermissionsExt::from_mode(0o755)).unwrap();
+    let store = std::fs::read(claw.store("main")).ok();
+    // Another home of ours, so that the daemon's own records stay what they are.
+    let home = claw.home.join("elsewhere");
+    std::fs::create_dir_all(home.join(".claude")).unwrap();
+    let login = support::claude::document(pair, support::claude::in_seconds(8 * 3600)).to_string();
+    std::fs::write(home.join(".claude/.credentials.json"), login).unwrap();
+    let config = home.join("tokensink.toml");
+    let text = format!(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
+         [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\nstate_dir = \"{}\"\n",
+        claw.state.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = claw.command(std::path::Path::new(env!("CARGO_BIN_EXE_tokensink")));
+    command.env("HOME", &home).env("PATH", format!("{}:/usr/bin:/bin", package.display()));
+    let ran = support::run::run(command.args(["--config"]).arg(&config).args(["sync", "--json"]), b"");
+    let said = ran.stdout.contains("VERSION_UNSUPPORTED") || ran.stdout.contains("STORE_RETIRED");
+    said && std::fs::read(claw.store("main")).ok() == store && claw.files_with(&pair.access).is_empty()
+}
+
+/// The same rotation where the owner wants a restart: it is one, it is proven, and its price is measured.
+fn restart_path(claw: &mut OpenClaw, daemon: &mut Beside, pair: &Pair) -> (Duration, Duration) {
+    let script = claw.restart_command();
+    let keys = format!(
+        "apply = \"restart\"\nmin_interval = \"0s\"\nprobe = \"http://127.0.0.1:18789/readyz\"\ncommand = [\"{}\"]",
+        script.display()
+    );
+    claw.configure_tokensink("manage = true", &keys);
+    daemon.reload();
+    daemon.until("configuration read again");
+    // What was left open by the stop before is settled first.
+    while !claw.tokensink(&["status", "--json"]).ok().contains("\"applied\": true") {
+        daemon.until("gateway claw ");
+    }
+    let prober = claw.prober();
+    let began = Instant::now();
+    claw.rotate(pair);
+    daemon.until("gateway claw done");
+    while !claw.turn().used(&pair.access) {
+        assert!(
+            began.elapsed() < Duration::from_secs(300),
+            "never used\n{}\n{}",
+            claw.story(),
+            daemon.story()
+        );
+    }
+    let took = began.elapsed();
+    (took, prober.down())
 }
 
 #[test]
@@ -251,18 +327,35 @@ fn every_release_of_the_matrix_is_supplied_in_its_own_way() {
     let only = std::env::var("RELEASES").ok();
     let wanted =
         RELEASES.into_iter().filter(|r| only.as_ref().is_none_or(|only| only.split(' ').any(|o| o == *r)));
-    let rows: Vec<Row> = wanted.map(row).collect();
-    println!("release    ready  first supply  rotation→turn  gateway downtime  read after down  wrong mode");
-    for r in rows {
+    // One that fails costs its own line only.
+    let rows: Vec<_> = wanted.map(|release| (release, std::panic::catch_unwind(|| row(release)))).collect();
+    println!(
+        "release    ready  first supply  rotation→turn  downtime, s  read after down  wrong mode  unknown  \
+         restart→turn  downtime, s"
+    );
+    for (release, row) in &rows {
+        let Ok(r) = row else {
+            println!("{release:<10} failed");
+            continue;
+        };
         println!(
-            "{:<10} {:>5.1}  {:>12.1}  {:>13.1}  {:>16}  {:>15}  {:>10}",
+            "{:<10} {:>5.1}  {:>12.1}  {:>13.1}  {:>11.1}  {:>15}  {:>10}  {:>7}  {:>12.1}  {:>11.1}",
             r.release,
             r.ready.as_secs_f32(),
             r.supplied.as_secs_f32(),
             r.rotated.as_secs_f32(),
-            0,
+            r.down.as_secs_f32(),
             r.is_down_read,
             r.is_closed_again,
+            r.is_unknown_left_alone,
+            r.restarted.0.as_secs_f32(),
+            r.restarted.1.as_secs_f32(),
         );
+    }
+    for (release, row) in rows {
+        let r = row.unwrap_or_else(|_| panic!("{release}: see above"));
+        assert!(r.is_down_read && r.is_closed_again && r.is_unknown_left_alone, "{release}");
+        assert_eq!(r.down, Duration::ZERO, "{release}: no rotation interrupts it");
+        assert!(r.restarted.1 > Duration::ZERO, "{release}: a restart does, and it was one");
     }
 }

@@ -32,6 +32,25 @@ const [port, seconds] = process.argv.slice(1).map(Number), end = Date.now() + se
 })();
 "#;
 
+/// Keeps asking the gateway until its standard input ends; prints for how many milliseconds, and how often, it
+/// did not answer. What answers at all is up: the page need not be there.
+const PROBE: &str = r#"
+const port = process.argv[1]; let from, down = 0, gaps = 0, asked = 0, isOver = false;
+process.stdin.on("end", () => { isOver = true; }).resume();
+(async function look() {
+  const at = performance.now();
+  try {
+    await (await fetch(`http://127.0.0.1:${port}/healthz`, { signal: AbortSignal.timeout(30000) })).text();
+    asked += 1;
+    if (from !== undefined) { down += performance.now() - from; from = undefined; }
+  } catch { if (from === undefined) { from = at; gaps += 1; } }
+  if (!isOver) return setTimeout(look, 50);
+  if (from !== undefined) down += performance.now() - from;
+  console.log(JSON.stringify({ down: Math.round(down), gaps, asked }));
+  process.exit(0);
+})();
+"#;
+
 /// One turn of an agent in a session of its own.
 const TURN: &str = r#"
 const [port, token, agent, session] = process.argv.slice(1);
@@ -212,9 +231,47 @@ impl OpenClaw {
 
     /// Stops the gateway and waits for its end.
     pub fn stop(&mut self) {
+        // The one that our restart command has started, if there is one.
+        let anew =
+            fs::read_to_string(self.home.join("gateway.pid")).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = anew.filter(|pid| self.gateway.as_ref().is_none_or(|old| old.id() != *pid)) {
+            signal(pid, nix::sys::signal::Signal::SIGTERM);
+            // Not a child: there is nothing to wait for but its end.
+            run(Command::new("tail").args([&format!("--pid={pid}"), "-f", "/dev/null"]), b"");
+            fs::remove_file(self.home.join("gateway.pid")).expect("it is ours");
+        }
         if let Some(mut gateway) = self.gateway.take() {
             end(&mut gateway);
         }
+    }
+
+    /// Keeps asking whether the gateway answers.
+    pub fn prober(&self) -> Prober {
+        let mut command = self.command(&npm::node().join("bin/node"));
+        command.args(["-e", PROBE, &PORT.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Prober(command.spawn().expect("nsenter is there"))
+    }
+
+    /// A command that stops the gateway and starts it anew, for our `[[gateway]]`, in a session of its own: what
+    /// is left in ours is ended with the command. The process of the new one is in `gateway.pid`.
+    pub fn restart_command(&self) -> PathBuf {
+        let (script, pid) = (self.home.join("restart-gateway"), self.home.join("gateway.pid"));
+        let old = self.gateway_pid();
+        fs::write(&pid, old.to_string()).expect("it is ours");
+        let text = format!(
+            "#!/bin/sh\nold=$(cat {pid})\nkill \"$old\"\n\
+             while grep -q . /proc/$old/cmdline 2>/dev/null; do sleep 0.05; done\n\
+             setsid {} gateway run >>{} 2>&1 </dev/null &\necho $! >{pid}\n\
+             session() {{ cut -d' ' -f6 /proc/$1/stat; }}\n\
+             while [ \"$(session $!)\" = \"$(session $$)\" ]; do sleep 0.05; done\n",
+            self.bin.join("openclaw").display(),
+            self.log().display(),
+            pid = pid.display(),
+        );
+        fs::write(&script, text).expect("it is ours");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        script
     }
 
     /// The process of the gateway.
@@ -263,6 +320,21 @@ impl OpenClaw {
     }
 }
 
+/// Asks a gateway all the time whether it answers.
+pub struct Prober(Child);
+
+impl Prober {
+    /// For how long it did not answer since this began. Panics when it never did.
+    #[track_caller]
+    pub fn down(mut self) -> Duration {
+        drop(self.0.stdin.take());
+        let output = self.0.wait_with_output().expect("it was spawned");
+        let seen: Value = serde_json::from_slice(&output.stdout).expect("it prints what it has seen");
+        assert!(seen["asked"].as_u64() > Some(0), "never answered: {seen}");
+        Duration::from_millis(seen["down"].as_u64().expect("a number"))
+    }
+}
+
 /// Our daemon beside an OpenClaw; ended when dropped.
 pub struct Beside {
     child: Child,
@@ -288,7 +360,7 @@ impl Beside {
     pub fn until(&mut self, text: &str) -> Duration {
         let began = Instant::now();
         loop {
-            let left = Duration::from_secs(150).saturating_sub(began.elapsed());
+            let left = Duration::from_secs(400).saturating_sub(began.elapsed());
             let Ok(line) = self.lines.recv_timeout(left) else {
                 panic!("the daemon did not say '{text}':\n{}", self.said.join("\n"))
             };
@@ -311,9 +383,13 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn send(child: &Child, signal: nix::sys::signal::Signal) {
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    let _ = nix::sys::signal::kill(pid, signal);
+fn send(child: &Child, which: nix::sys::signal::Signal) {
+    signal(child.id(), which);
+}
+
+fn signal(pid: u32, which: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    let _ = nix::sys::signal::kill(pid, which);
 }
 
 impl OpenClaw {
