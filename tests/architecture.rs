@@ -118,7 +118,8 @@ const MAY_EXPOSE: [(&str, &str); 37] = [
     ("src/refresher/official.rs", "reads the help text of the CLI, and what its app server answered"),
     ("src/sinks/mod.rs", "parses a template, which has no token yet"),
     ("src/sinks/openclaw/mod.rs", "reads the gateway's configuration and the ids of its entries"),
-    ("src/sinks/openclaw/probe.rs", "reads manifests, unit files and the gateway's configuration"),
+    ("src/sinks/openclaw/probe.rs", "reads manifests and the gateway's configuration"),
+    ("src/sinks/openclaw/units.rs", "reads unit files"),
     ("src/sys/atomic_file/in_place.rs", "the one writer: rewrites a bind-mounted file"),
 ];
 

@@ -24,6 +24,8 @@ mod accounts;
 mod bad_input;
 #[path = "commands/config.rs"]
 mod config;
+#[path = "commands/instances.rs"]
+mod instances;
 #[path = "commands/openclaw.rs"]
 mod openclaw;
 #[path = "commands/order.rs"]

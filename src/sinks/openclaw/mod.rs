@@ -3,6 +3,7 @@
 //! Facts: OpenClaw 2026.2.26 (JSON era), 2026.9.6 (SQLite era).
 
 pub mod probe;
+pub mod units;
 
 use std::path::{Path, PathBuf};
 

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::units;
 use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
-use crate::config::settings::UnitScope;
 use crate::format::openclaw_config;
 use crate::format::release::Release;
 use crate::format::unit_file::Service;
@@ -24,7 +24,11 @@ pub const STORE: &str = "auth-profiles.json";
 /// The agent that is there without being configured.
 pub const MAIN: &str = "main";
 /// What of a unit's environment its CLI needs to reach the same instance.
-const PASSED_ON: [&str; 4] = ["PATH", "OPENCLAW_GATEWAY_PORT", "OPENCLAW_HOME", "OPENCLAW_PROFILE"];
+const PASSED_ON: [&str; 4] = ["PATH", PORT, "OPENCLAW_HOME", "OPENCLAW_PROFILE"];
+/// The port of a gateway, before its configuration's.
+const PORT: &str = "OPENCLAW_GATEWAY_PORT";
+/// The configuration in a state directory; the other names are from before 2026.1.29 and still read.
+const CONFIGS: [&str; 4] = ["openclaw.json", "clawdbot.json", "moldbot.json", "moltbot.json"];
 
 /// What is known of an instance.
 #[derive(Debug)]
@@ -128,10 +132,10 @@ fn package_in(manifest: &Path) -> Option<Package> {
 
 /// What is known of the instance in `state_dir`.
 pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
-    let service = around.unit.and_then(|(unit, scope)| service_of(unit, scope, around));
-    let service = service.filter(|service| is_of(service, state_dir, around)).unwrap_or_default();
-    let named = service.environment.get("OPENCLAW_CONFIG_PATH").map(PathBuf::from);
-    let config_path = named.unwrap_or_else(|| state_dir.join("openclaw.json"));
+    let service = around.unit.and_then(|(unit, scope)| units::service_of(unit, scope, around.home));
+    let service = service.filter(|service| units::state_dir(service, around.home) == state_dir);
+    let service = service.unwrap_or_default();
+    let config_path = config_path(state_dir, &service);
     let config = read(&config_path);
     let bytes = config.as_ref().map(Document::expose);
     let touched = bytes.and_then(openclaw_config::last_touched_version);
@@ -139,8 +143,6 @@ pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
     let agents = agents_of(state_dir, bytes);
     let agent_database = agents.iter().any(|(_, d)| d.join("openclaw-agent.sqlite").exists());
     let (program, package) = found.unzip();
-    let environment: BTreeMap<String, String> =
-        service.environment.into_iter().filter(|(name, _)| PASSED_ON.contains(&name.as_str())).collect();
     Instance {
         release: package.as_ref().map(|p| p.release.clone()).or_else(|| Release::parse(&touched?)),
         has_schema: package.as_ref().is_some_and(|p| p.has_schema),
@@ -148,7 +150,7 @@ pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
         installed_at: package.as_ref().and_then(|p| changed_at(&p.manifest)),
         manifest: package.map(|p| p.manifest),
         program,
-        environment,
+        environment: environment_of(&service, state_dir, &config_path),
         secrets: service.secrets.into_iter().filter(|(name, _)| name.starts_with("OPENCLAW_")).collect(),
         config_path,
         config,
@@ -160,6 +162,26 @@ pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
 fn changed_at(file: &Path) -> Option<Timestamp> {
     let meta = std::fs::metadata(file).ok()?;
     Some(Timestamp::from_millis(meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000))
+}
+
+fn config_path(state_dir: &Path, service: &Service) -> PathBuf {
+    let named = ["OPENCLAW_CONFIG_PATH", "CLAWDBOT_CONFIG_PATH"];
+    let named = named.iter().find_map(|name| service.environment.get(*name)).map(PathBuf::from);
+    let there = || CONFIGS.iter().map(|name| state_dir.join(name)).find(|path| path.exists());
+    named.or_else(there).unwrap_or_else(|| state_dir.join("openclaw.json"))
+}
+
+/// What makes a CLI the instance's own, as `--profile` and `--dev` would.
+fn environment_of(service: &Service, state_dir: &Path, config_path: &Path) -> BTreeMap<String, String> {
+    let mut environment = service.environment.clone();
+    environment.retain(|name, _| PASSED_ON.contains(&name.as_str()));
+    environment.insert("OPENCLAW_STATE_DIR".to_owned(), state_dir.display().to_string());
+    environment.insert("OPENCLAW_CONFIG_PATH".to_owned(), config_path.display().to_string());
+    // `--dev` alone has a port of its own, which its configuration need not name (2026.2.26, 2026.9.6).
+    if state_dir.file_name().is_some_and(|name| name == ".openclaw-dev") {
+        environment.entry(PORT.to_owned()).or_insert_with(|| "19001".to_owned());
+    }
+    environment
 }
 
 /// A file that is there and can be read.
@@ -185,46 +207,6 @@ fn program_on(around: &Around<'_>) -> Option<(Vec<String>, Package)> {
     let program = PACKAGES.iter().find_map(|name| search::find_on(around.search_path, name))?;
     let package = around.manifests.package_of(&program)?;
     Some((vec![program.display().to_string()], package))
-}
-
-/// True when the unit runs the instance in that state directory.
-fn is_of(service: &Service, state_dir: &Path, around: &Around<'_>) -> bool {
-    let named = service.environment.get("OPENCLAW_STATE_DIR").map(PathBuf::from);
-    let profile = service.environment.get("OPENCLAW_PROFILE").filter(|p| *p != "default");
-    let usual = || {
-        let suffix = profile.map_or_else(String::new, |name| format!("-{name}"));
-        around.home.join(format!(".openclaw{suffix}"))
-    };
-    named.unwrap_or_else(usual) == state_dir
-}
-
-/// The unit as its files describe it, drop-ins included.
-fn service_of(unit: &str, scope: UnitScope, around: &Around<'_>) -> Option<Service> {
-    let directories: Vec<PathBuf> = match scope {
-        UnitScope::User => {
-            [around.home.join(".config/systemd/user"), around.home.join(".local/share/systemd/user")]
-                .into_iter()
-                .chain(["/etc/systemd/user", "/run/systemd/user", "/usr/lib/systemd/user"].map(PathBuf::from))
-                .collect()
-        }
-        UnitScope::System => ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"]
-            .map(PathBuf::from)
-            .into(),
-    };
-    let own = directories.iter().find_map(|directory| read(&directory.join(unit)))?;
-    let mut service = Service::default();
-    service.read(&String::from_utf8_lossy(own.expose()), around.home);
-    // The nearest directory has the last word.
-    for directory in directories.iter().rev() {
-        let listed = std::fs::read_dir(directory.join(format!("{unit}.d"))).into_iter().flatten().flatten();
-        let mut files: Vec<PathBuf> = listed.map(|entry| entry.path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
-        files.sort();
-        for document in files.iter().filter_map(|file| read(file)) {
-            service.read(&String::from_utf8_lossy(document.expose()), around.home);
-        }
-    }
-    Some(service)
 }
 
 /// Agents: the directories under `agents/`, and those that the configuration puts elsewhere.

@@ -1,0 +1,144 @@
+//! Several OpenClaw instances of one user: found with the units that run them, and each one reached as
+//! itself by whatever is asked of its CLI.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use crate::stage::{Home, Login};
+
+/// Notes which instance it was called for.
+const CLI: &str = r#"#!/bin/sh
+echo "$OPENCLAW_STATE_DIR $OPENCLAW_CONFIG_PATH ${OPENCLAW_GATEWAY_PORT:-} $*" >>"$HOME/calls"
+case "$1 $2 $3" in
+"secrets reload --json") echo '{"ok":true,"warningCount":0}' ;;
+"models auth list") echo '{"profiles":[{"id":"anthropic:default","provider":"anthropic","type":"token"}]}' ;;
+"models auth order") echo '{"order":null}' ;;
+*) exit 9 ;;
+esac
+"#;
+
+fn instance(home: &Home, directory: &str, release: &str) {
+    home.mkdir(directory);
+    home.write(
+        &format!("{directory}/openclaw.json"),
+        json!({"meta": {"lastTouchedVersion": release}}).to_string(),
+    );
+}
+
+fn unit(home: &Home, name: &str, lines: &str) {
+    home.mkdir(".config/systemd/user");
+    home.write(&format!(".config/systemd/user/{name}"), format!("[Service]\n{lines}\n"));
+}
+
+/// The entries that a set-up proposes, as `id state_dir unit`.
+fn proposed(home: &Home) -> Vec<String> {
+    let ran = home.run(&["setup", "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let written = home.read(".config/tokensink/tokensink.d/50-setup.toml");
+    let written = written.replace(home.path("").display().to_string().trim_end_matches('/'), "~");
+    let tables: Vec<&str> = written.split("\n[[").collect();
+    let of = |table: &str, key: &str| {
+        let line = table.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+        line.map(|value| value.trim_matches(['"', '[', ']']).to_owned())
+    };
+    let sinks = tables.iter().filter(|table| table.starts_with("sink]]")).map(|sink| {
+        let id = of(sink, "id").unwrap();
+        let gateway =
+            tables.iter().find(|t| t.starts_with("gateway]]") && of(t, "sinks").as_ref() == Some(&id));
+        let unit = gateway.and_then(|gateway| of(gateway, "unit")).unwrap_or_else(|| "-".to_owned());
+        format!("{id} {} {unit}", of(sink, "state_dir").unwrap())
+    });
+    sinks.collect()
+}
+
+#[test]
+fn every_instance_is_proposed_with_the_unit_that_runs_it() {
+    let home = Home::new();
+    instance(&home, ".openclaw", "2026.9.6");
+    instance(&home, ".openclaw-work", "2026.2.25");
+    instance(&home, ".openclaw-dev", "2026.9.6");
+    instance(&home, ".openclaw-backup-2026", "2026.9.6");
+    instance(&home, "srv/claw", "2026.9.6");
+    home.mkdir(".openclaw-empty");
+    unit(&home, "openclaw-gateway.service", "ExecStart=/n /d/index.js gateway");
+    let state = home.path(".openclaw-work").display().to_string();
+    unit(
+        &home,
+        "openclaw-gateway-work.service",
+        &format!("Environment=OPENCLAW_PROFILE=work OPENCLAW_STATE_DIR={state}"),
+    );
+    unit(&home, "openclaw-gateway-third.service", "Environment=OPENCLAW_STATE_DIR=%h/srv/claw");
+    unit(&home, "openclaw-gateway-gone.service", "Environment=OPENCLAW_STATE_DIR=%h/srv/gone");
+    assert_eq!(
+        proposed(&home),
+        [
+            "openclaw ~/.openclaw openclaw-gateway.service",
+            "openclaw-dev ~/.openclaw-dev -",
+            "openclaw-work ~/.openclaw-work openclaw-gateway-work.service",
+            "openclaw-third ~/srv/claw openclaw-gateway-third.service",
+        ]
+    );
+    home.finish();
+}
+
+#[test]
+fn an_instance_of_the_older_name_is_found_under_it() {
+    let home = Home::new();
+    home.mkdir(".clawdbot");
+    home.write(".clawdbot/clawdbot.json", r#"{"meta":{"lastTouchedVersion":"2026.1.24"}}"#);
+    unit(&home, "clawdbot-gateway.service", "ExecStart=/n /clawdbot/index.js gateway");
+    assert_eq!(proposed(&home), ["openclaw ~/.clawdbot clawdbot-gateway.service"]);
+    home.rotate(&Login::nth(1));
+    let report = home.run(&["sync", "--dry-run", "--json"]).json();
+    assert_eq!(report["sinks"][0]["code"], "VERSION_UNSUPPORTED", "{report}");
+    assert!(report.to_string().contains("not known to be safe"), "its release is read: {report}");
+    home.finish();
+}
+
+#[test]
+fn the_cli_is_always_that_of_the_sinks_own_instance() {
+    let mut home = Home::new();
+    home.mkdir("bin");
+    let cli = home.write("bin/openclaw.mjs", CLI);
+    fs::set_permissions(&cli, fs::Permissions::from_mode(0o755)).unwrap();
+    home.write("bin/package.json", json!({"name": "openclaw", "version": "2026.9.6"}).to_string());
+    std::os::unix::fs::symlink("openclaw.mjs", home.path("bin/openclaw")).unwrap();
+    home.set("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()));
+    home.holds_tokens(".local/state/tokensink/mirrors/dev.json");
+    home.holds_tokens(".local/state/tokensink/mirrors/work.json");
+    let mut config =
+        String::from("[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n");
+    for name in ["dev", "work"] {
+        home.mkdir(&format!(".openclaw-{name}/state"));
+        home.write(&format!(".openclaw-{name}/state/openclaw.sqlite"), "SQLite format 3\0");
+        let mirror = home.path(&format!(".local/state/tokensink/mirrors/{name}.json"));
+        let refers = json!({
+            "secrets": {"providers": {"any": {"source": "file", "path": mirror, "mode": "json"}}},
+            "models": {"providers": {"anthropic":
+                {"apiKey": {"source": "file", "provider": "any", "id": "/anthropic/accessToken"}}}},
+        });
+        home.write(&format!(".openclaw-{name}/openclaw.json"), refers.to_string());
+        config += &format!(
+            "[[sink]]\nid = \"{name}\"\nlogin = \"claude\"\nkind = \"openclaw\"\nstate_dir = \"~/.openclaw-{name}\"\n\
+             [[gateway]]\nid = \"{name}\"\nsinks = [\"{name}\"]\ncommand = [\"false\"]\n"
+        );
+    }
+    home.configure(&config);
+    home.rotate(&Login::nth(1));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    assert_eq!(home.run(&["order", "get", "--sink", "work"]).code, 0);
+    let calls = fs::read_to_string(home.path("calls"))
+        .unwrap()
+        .replace(home.path("").display().to_string().trim_end_matches('/'), "~");
+    let of = |name: &str, port: &str, what: &str| {
+        let (dir, config) = (format!("~/.openclaw-{name}"), format!("~/.openclaw-{name}/openclaw.json"));
+        let found = calls.lines().any(|line| line.starts_with(&format!("{dir} {config} {port} {what}")));
+        assert!(found, "{name} {what}:\n{calls}");
+    };
+    of("dev", "19001", "secrets reload --json");
+    of("work", "", "secrets reload --json");
+    of("work", "", "models auth order get");
+    home.finish();
+}
