@@ -82,14 +82,14 @@ const SOFT_LIMIT: usize = 300;
 
 /// Files outside `base` whose program code opens a secret or a document of secrets, each with its
 /// reason.
-const MAY_EXPOSE: [(&str, &str); 37] = [
+const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/families.rs", "hands a target's document to its format"),
     ("src/core/plan.rs", "hands a target's document to its format"),
     ("src/daemon/apply.rs", "a command sink gets the access token on its standard input"),
-    ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/order.rs", "hands a store to its format"),
+    ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),
     ("src/format/auth_profiles.rs", "compares the provider of an entry, which is text"),
     ("src/format/claude.rs", "takes account and reason out of the document, which are text"),
@@ -103,6 +103,7 @@ const MAY_EXPOSE: [(&str, &str); 37] = [
     ("src/format/template.rs", "renders the tokens that a template asks for"),
     ("src/gateway/command.rs", "bounds what a gateway's command printed"),
     ("src/gateway/idle.rs", "looks for one word in what the owner's command printed"),
+    ("src/gateway/container.rs", "reads what the container engine answered"),
     ("src/gateway/models_status.rs", "reads what the gateway's CLI answered"),
     ("src/gateway/openclaw.rs", "hands the gateway's own token to its CLI and reads what that answers"),
     ("src/gateway/profiles.rs", "hands the gateway's own token to its CLI and reads ids out of its answer"),

@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::{load, output};
 use crate::core::order::From;
 use crate::daemon::order::{AgentOrder, OfSink, OrderError};
+use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::sys::paths::Surroundings;
 use crate::sys::{clock, log};
@@ -36,6 +37,7 @@ pub fn run(command: &OrderCommand, surroundings: Surroundings, only: Option<&Pat
         Ok((world, _)) => world,
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
     };
+    world.recall(&load::remembered(&StateDir::of(&world.surroundings)).0);
     match output::block_on(carried_out(command, &world)) {
         Ok(Ok(())) => Exit::Done,
         Ok(Err(Ended(exit, why))) => output::failure(why, exit),

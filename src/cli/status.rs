@@ -81,6 +81,7 @@ fn watch(arguments: &StatusArguments, world: &World, state: &StateDir) -> Exit {
 /// What is to be seen now of those logins, or of all when none is named.
 pub(super) fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
     let (memory, key) = load::remembered(state);
+    world.recall(&memory);
     let seen = world.observe();
     let now = clock::now();
     // Without a key nothing is remembered by fingerprint either: any key compares as well.

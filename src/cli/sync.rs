@@ -61,6 +61,7 @@ pub fn run(arguments: &SyncArguments, surroundings: Surroundings, only: Option<&
 fn dry_run(world: &World, state: &StateDir, is_json: bool) -> Exit {
     let (memory, key) = load::remembered(state);
     let key = key.unwrap_or_else(|| FingerprintKey::new([0; FingerprintKey::LEN]));
+    world.recall(&memory);
     let seen = world.observe();
     let now = clock::now();
     let plan = plan::plan(&world.desired, &seen.observed, &memory, &key, now);

@@ -14,6 +14,7 @@ use crate::base::time::{ClockReading, Timestamp};
 use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
 use crate::core::model::Force;
 use crate::core::refresh::{RefreshMemory, Stop};
+use crate::format::container::Inside;
 
 /// How many generations of a login are remembered: three weeks at one rotation in eight hours.
 const LINEAGE_LIMIT: usize = 64;
@@ -233,6 +234,9 @@ pub struct GatewayMemory {
     pub invocation: Option<String>,
     /// The release with which its configuration could not be set up.
     pub unfit: Option<String>,
+    /// The container it runs in, as it was asked last.
+    #[serde(default)]
+    pub inside: Option<Inside>,
 }
 
 /// A change that a gateway has not been made to use yet. Written before the first rename.

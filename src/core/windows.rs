@@ -80,6 +80,8 @@ pub struct Seen<'a> {
     pub runs_in_cli: bool,
     /// The owner lets us set up its configuration.
     pub may_set_up: bool,
+    /// It can read a file of ours.
+    pub sees_ours: bool,
 }
 
 /// In which way an instance is supplied.
@@ -120,6 +122,9 @@ pub fn supply(seen: Seen<'_>) -> Supply {
     let code = if seen.is_sqlite { Code::StoreRetired } else { Code::VersionUnsupported };
     let what = match seen.release {
         _ if !seen.is_referable => "this provider is left to OpenClaw's own login",
+        _ if can_refer && seen.key == KeySource::Store && !seen.sees_ours => {
+            "it runs in a container that does not see the directory of our files, which has to be mounted there under its own name"
+        }
         _ if can_refer => match (seen.key, seen.may_set_up) {
             (KeySource::Store, true) => return Supply::Reference { needs_set_up: true },
             (KeySource::Store, false) => {
@@ -152,6 +157,7 @@ mod tests {
             is_referable: true,
             runs_in_cli: false,
             may_set_up: false,
+            sees_ours: true,
         };
         change(&mut seen);
         supply(seen)

@@ -167,6 +167,7 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         config_path: seen.config_path,
         installed_at: seen.installed_at,
         identity: identity_in(&world.surroundings.state_dir(), &sink.id),
+        is_contained: around.container.is_some(),
         set_up: None,
     };
     let reference = Reference {

@@ -2,6 +2,7 @@
 //! comes up; `run` is its loop; `pass` and `apply` serve the commands as well.
 
 pub mod apply;
+pub mod containers;
 pub mod detect;
 pub mod in_hand;
 pub mod journal;

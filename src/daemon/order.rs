@@ -35,6 +35,7 @@ pub struct OfSink<'a> {
     sink: &'a SinkSettings,
     wanted: Wanted<'a>,
     instance: Instance,
+    is_contained: bool,
 }
 
 /// What is known of one agent and one provider.
@@ -70,8 +71,9 @@ impl<'a> OfSink<'a> {
     #[must_use]
     pub fn of(world: &'a World, sink: &'a SinkSettings) -> Option<Self> {
         let wanted = Wanted::of(sink)?;
-        let instance = probe::probe(wanted.state_dir, &world.around(&sink.id));
-        Some(Self { world, sink, wanted, instance })
+        let around = world.around(&sink.id);
+        let instance = probe::probe(wanted.state_dir, &around);
+        Some(Self { world, sink, wanted, instance, is_contained: around.container.is_some() })
     }
 
     /// The sink.
@@ -194,7 +196,7 @@ impl<'a> OfSink<'a> {
             FileState::Absent { .. } => return Err(self.no_store(agent)),
             FileState::Unreadable { reason, .. } => return Err(self.unreadable(agent, &reason)),
         };
-        let options = pass::lock_options(window.lock, Some(owner));
+        let options = pass::lock_options(window.lock, Some(owner), self.is_contained);
         let _lock =
             StoreLock::acquire(store, options, pass::patience(STORE_LOCK_DEADLINE), &mut random::unit)
                 .await

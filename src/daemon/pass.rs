@@ -24,6 +24,7 @@ use crate::core::memory::{FindingChanges, Memory};
 use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, Write, WriteReason};
 use crate::core::plan;
 use crate::core::windows::StoreLockKind;
+use crate::daemon::containers;
 use crate::daemon::refresh;
 use crate::daemon::store::{StateDir, StoreError, private_directory};
 use crate::daemon::world::{Observation, World};
@@ -163,11 +164,17 @@ impl Passes<'_> {
         let before = self.state.load()?;
         let mut memory = before.clone();
         memory.clock.note(&clock::reading());
+        self.world.recall(&memory);
+        let mut asked = BTreeSet::new();
         let mut done = Done::default();
         let mut seen = look();
         for _ in 0..ROUNDS + most_in_one_file(&seen).saturating_sub(1) {
             let now = clock::now();
             let mut plan = plan::plan(&self.world.desired, &seen.observed, &memory, self.key, now);
+            if containers::ask(self.world, &mut memory, &plan, &mut asked).await {
+                seen = look();
+                plan = plan::plan(&self.world.desired, &seen.observed, &memory, self.key, now);
+            }
             let is_quiet = plan.writes.is_empty() && plan.rotations.is_empty();
             one_write_each(&mut plan.writes, &seen);
             if !self.execute(plan, &seen, &mut memory, &mut done, now).await? || is_quiet {
@@ -247,7 +254,7 @@ impl Passes<'_> {
             let Some(kind) = place.lock else { continue };
             match StoreLock::acquire(
                 &place.path,
-                lock_options(kind, place.file.map(|file| file.uid)),
+                lock_options(kind, place.file.map(|file| file.uid), place.is_contained),
                 patience(STORE_LOCK_DEADLINE),
                 &mut random::unit,
             )
@@ -397,16 +404,17 @@ fn most_in_one_file(seen: &Observation) -> usize {
     files.into_values().max().unwrap_or_default()
 }
 
-/// How we take part in the lock of a store; `owner` is whose file it is.
+/// How we take part in the lock of a store; `owner` is whose file it is, `is_contained` says that its
+/// other writers are in a container.
 #[must_use]
-pub fn lock_options(kind: StoreLockKind, owner: Option<u32>) -> StoreLockOptions {
+pub fn lock_options(kind: StoreLockKind, owner: Option<u32>, is_contained: bool) -> StoreLockOptions {
     let kind = match kind {
         StoreLockKind::Directory => lock::StoreLockKind::Directory,
         StoreLockKind::File => lock::StoreLockKind::File,
     };
     // OpenClaw takes a lock whose holder it cannot signal for a dead one's (2026.2.26).
     let ours = nix::unistd::geteuid().as_raw();
-    StoreLockOptions { kind, foreign_namespace: owner.is_some_and(|owner| owner != ours) }
+    StoreLockOptions { kind, foreign_namespace: is_contained || owner.is_some_and(|owner| owner != ours) }
 }
 
 /// How a lock is waited for.

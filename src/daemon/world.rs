@@ -1,20 +1,26 @@
 //! From settings to the words of the core, and from ids back to files: the one place that knows
 //! both sides.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
-use crate::base::id::{LoginId, Provider, SinkId};
+use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
 use crate::config::settings::{Apply, GatewayKind, GatewaySettings, Settings, SinkKind};
+use crate::core::memory::Memory;
 use crate::core::model::{
     ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
     TargetContent, TargetId,
 };
 use crate::daemon::store::mirrors_in;
+use crate::format::container::Inside;
 use crate::format::layout::Layout;
 use crate::providers;
 use crate::sinks::openclaw::probe::Manifests;
 use crate::sinks::{self, Around, Place};
+use crate::sys::clock;
 use crate::sys::paths::Surroundings;
 
 /// One source with its file.
@@ -51,6 +57,10 @@ pub struct World {
     pub surroundings: Surroundings,
     mirrors: PathBuf,
     manifests: Manifests,
+    /// The containers of gateways, as they were asked last.
+    containers: RefCell<BTreeMap<GatewayId, Rc<Inside>>>,
+    /// When (monotonic) each was asked.
+    asked: RefCell<BTreeMap<GatewayId, Duration>>,
 }
 
 /// One look at everything.
@@ -83,7 +93,16 @@ impl World {
             .collect();
         let desired = desired_of(&settings);
         let mirrors = mirrors_in(&surroundings.state_dir());
-        Self { settings, desired, sources, surroundings, mirrors, manifests: Manifests::default() }
+        Self {
+            settings,
+            desired,
+            sources,
+            surroundings,
+            mirrors,
+            manifests: Manifests::default(),
+            containers: RefCell::default(),
+            asked: RefCell::default(),
+        }
     }
 
     /// Looks at every source and every target once. Sources count as settled; the daemon, which
@@ -143,19 +162,46 @@ impl World {
         sources.chain(sinks.flat_map(|sink| sinks::watched(sink, &self.around(&sink.id)))).collect()
     }
 
-    /// What a sink needs of the surroundings: among them the unit of the first gateway that reads it.
+    /// Takes over what is remembered of the containers of gateways.
+    pub fn recall(&self, memory: &Memory) {
+        let known = memory.gateways.iter();
+        let known = known.filter_map(|(id, gateway)| Some((id.clone(), Rc::new(gateway.inside.clone()?))));
+        *self.containers.borrow_mut() = known.collect();
+    }
+
+    /// Whether a container of which nothing is known may be asked for again.
+    #[must_use]
+    pub fn may_ask(&self, gateway: &GatewayId, pause: Duration) -> bool {
+        let asked = self.asked.borrow().get(gateway).copied();
+        asked.is_none_or(|at| clock::monotonic().saturating_sub(at) >= pause)
+    }
+
+    /// Notes that it was asked for.
+    pub fn note_asked(&self, gateway: &GatewayId, at: Duration) {
+        self.asked.borrow_mut().insert(gateway.clone(), at);
+    }
+
+    /// What a sink needs of the surroundings: among them the unit, or the container, of the first
+    /// gateway that reads it and is one.
     #[must_use]
     pub fn around(&self, sink: &SinkId) -> Around<'_> {
-        let unit =
-            self.settings.gateways.iter().filter(|g| g.sinks.contains(sink)).find_map(|g| match &g.kind {
-                GatewayKind::Unit { unit, scope } => Some((unit.as_str(), *scope)),
-                _ => None,
-            });
+        let gateways = || self.settings.gateways.iter().filter(|g| g.sinks.contains(sink));
+        let unit = gateways().find_map(|g| match &g.kind {
+            GatewayKind::Unit { unit, scope } => Some((unit.as_str(), *scope)),
+            _ => None,
+        });
+        let container = gateways().find_map(|g| match &g.kind {
+            GatewayKind::Container { .. } | GatewayKind::Compose { .. } => {
+                Some(self.containers.borrow().get(&g.id).cloned())
+            }
+            _ => None,
+        });
         Around {
             search_path: self.surroundings.search_path(),
             home: &self.surroundings.home,
             mirrors: &self.mirrors,
             unit,
+            container,
             manifests: &self.manifests,
         }
     }

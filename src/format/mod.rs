@@ -13,6 +13,7 @@ use crate::base::secret::Document;
 pub mod auth_profiles;
 pub mod claude;
 pub mod codex;
+pub mod container;
 pub mod copilot;
 pub mod dotenv;
 pub mod json_doc;

@@ -198,6 +198,9 @@ async fn may_be_old(gateway: &GatewaySettings, instance: &Instance, means: &Mean
 async fn is_stopped(gateway: &GatewaySettings, means: &Means) -> bool {
     match &gateway.kind {
         GatewayKind::Unit { unit, scope } => unit::is_stopped(unit, *scope, means).await,
-        _ => false,
+        kind @ (GatewayKind::Container { .. } | GatewayKind::Compose { .. }) => {
+            container::is_stopped(kind, means).await
+        }
+        GatewayKind::Command { .. } => false,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Means;
+use super::{Means, container};
 use crate::base::code::Code;
 use crate::base::id::GatewayId;
 use crate::base::secret::Secret;
@@ -45,6 +45,8 @@ pub struct Instance {
     pub identity: PathBuf,
     /// When its package was put there, where that is known.
     pub installed_at: Option<Timestamp>,
+    /// It runs in a container, and its CLI with it.
+    pub is_contained: bool,
     /// What its configuration shall refer to, where the owner agreed and it does not yet.
     pub set_up: Option<Reference>,
 }
@@ -197,7 +199,9 @@ impl Call<'_> {
         match self.reload_as(Identity::Owner).await {
             // From 2026.5 on a CLI has the rights of its first use; without that of a reload somebody
             // would have to approve more. One that comes for the first time gets what it asks for.
-            Err(failure) if failure.then == Then::MoreForce => self.reload_as(Identity::Ours).await,
+            Err(failure) if failure.then == Then::MoreForce && !self.instance.is_contained => {
+                self.reload_as(Identity::Ours).await
+            }
             outcome => outcome,
         }
     }
@@ -214,7 +218,7 @@ impl Call<'_> {
         let said = stdout + &String::from_utf8_lossy(finished.stderr.bytes.expose());
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
         // The words of 2026.2.26 to 2026.9.6.
-        if has(&["ECONNREFUSED", "1006", "not reachable"]) {
+        if has(&["ECONNREFUSED", "1006", "not reachable"]) || has(&container::NOT_RUNNING) {
             return Err(self.failure(format!("{} does not answer", self.gateway)).meaning(Then::Down));
         }
         if has(&["pairing required", "scope upgrade", "unknown command", "missing scope"]) {

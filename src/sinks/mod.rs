@@ -4,12 +4,14 @@
 pub mod openclaw;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::base::code::Code;
 use crate::base::id::{Provider, SinkId};
 use crate::config::settings::{Ownership, SinkKind, SinkSettings, UnitScope};
 use crate::core::model::{Force, ObservedTarget, Render, TargetContent, TargetId};
 use crate::core::windows::StoreLockKind;
+use crate::format::container::Inside;
 use crate::format::template::Template;
 use crate::format::view::View;
 use crate::sys::atomic_file::{self, FileState, ParentState};
@@ -29,12 +31,14 @@ pub struct Place {
     pub ownership: Ownership,
     /// What is known of the file that is there.
     pub file: Option<FileFacts>,
+    /// Its gateway runs in a container, where our process numbers mean nothing.
+    pub is_contained: bool,
     /// It is a file of our own, in a directory of our own, that a gateway refers to.
     pub is_mirror: bool,
 }
 
 /// What the sinks need of the surroundings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Around<'a> {
     /// Where programs are looked for.
     pub search_path: &'a str,
@@ -44,6 +48,8 @@ pub struct Around<'a> {
     pub mirrors: &'a Path,
     /// The unit of the gateway that reads the sink.
     pub unit: Option<(&'a str, UnitScope)>,
+    /// The container in which that gateway runs, as far as it is known; `None` when it runs in none.
+    pub container: Option<Option<Rc<Inside>>>,
     /// Manifests that were read before.
     pub manifests: &'a Manifests,
 }
@@ -167,6 +173,7 @@ fn file_place(sink: &SinkId, part: &str, path: &Path) -> Place {
         lock: None,
         ownership: Ownership::default(),
         file,
+        is_contained: false,
         is_mirror: false,
     }
 }

@@ -142,3 +142,122 @@ fn the_cli_is_always_that_of_the_sinks_own_instance() {
     of("work", "", "models auth order get");
     home.finish();
 }
+
+/// An engine that knows one container, as the file `container` describes it, and notes what it is asked.
+const ENGINE: &str = r#"#!/bin/sh
+echo "$*" >>"$HOME/calls"
+case "$1 $2" in
+"ps --all") echo c1 ;;
+"inspect --type") [ -e "$HOME/container" ] || exit 1; cat "$HOME/container" ;;
+"exec "*)
+    shift 2
+    case "$*" in
+    "node dist/index.js --version") cat "$HOME/release" ;;
+    "node dist/index.js secrets reload --json") echo '{"ok":true,"warningCount":0}' ;;
+    *) exit 127 ;;
+    esac ;;
+*) exit 9 ;;
+esac
+"#;
+
+/// A home with an OpenClaw of 2026.9.6 of its own, and one in a container with that release and image.
+fn contained(release: &str, gateway: &str, sink: &str) -> Home {
+    let mut home = Home::new();
+    home.mkdir("bin");
+    for (name, text) in [("docker", ENGINE), ("openclaw.mjs", "#!/bin/sh\nexit 9\n")] {
+        let program = home.write(&format!("bin/{name}"), text);
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    home.write("bin/package.json", json!({"name": "openclaw", "version": "2026.9.6"}).to_string());
+    std::os::unix::fs::symlink("openclaw.mjs", home.path("bin/openclaw")).unwrap();
+    home.set("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()));
+    home.openclaw("2026.2.25", &["main"]);
+    home.configure(&format!(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
+         [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\n{sink}\n\
+         [[gateway]]\nid = \"claw\"\nsinks = [\"claw\"]\n{gateway}\n"
+    ));
+    becomes(&home, "c1", "sha256:1", release);
+    home.rotate(&Login::nth(1));
+    home
+}
+
+/// The container is this one from now on.
+fn becomes(home: &Home, id: &str, image: &str, release: &str) {
+    let mounts =
+        json!([{"Type": "bind", "Source": home.path(".openclaw"), "Destination": "/home/node/.openclaw"}]);
+    let container = json!([{"Id": id, "Image": image, "State": {"Running": true}, "Path": "docker-entrypoint.sh",
+        "Args": ["node", "dist/index.js", "gateway", "--bind", "lan"], "Mounts": mounts}]);
+    home.write("container", container.to_string());
+    home.write("release", format!("OpenClaw {release} (0a1b2c3)\n"));
+}
+
+fn asked(home: &Home) -> Vec<String> {
+    let calls = fs::read_to_string(home.path("calls")).unwrap_or_default();
+    let _ = fs::remove_file(home.path("calls"));
+    calls.lines().map(str::to_owned).collect()
+}
+
+const INSPECT: &str = "inspect --type container claw";
+const VERSION: &str = "exec c1 node dist/index.js --version";
+const RELOAD: &str = "exec c1 node dist/index.js secrets reload --json";
+
+#[test]
+fn the_release_inside_a_container_is_asked_once_and_the_reload_goes_inside() {
+    let home = contained("2026.2.26", "container = \"claw\"", "");
+    let report = home.run(&["sync", "--json"]).json();
+    assert_eq!(
+        (&report["sinks"][0]["state"], &report["findings"]),
+        (&"current".into(), &json!([])),
+        "{report}"
+    );
+    assert_eq!(asked(&home), [INSPECT, VERSION, RELOAD]);
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let status = home.run(&["status", "--json"]).json();
+    assert_eq!(status["gateways"][0]["version"], "2026.2.26");
+    assert_eq!(asked(&home), [""; 0], "nothing to do, nothing asked");
+    home.rotate(&Login::nth(2));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    assert_eq!(asked(&home), [INSPECT, RELOAD]);
+    assert!(home.read(".openclaw/agents/main/agent/auth-profiles.json").contains(&Login::nth(2).access));
+    home.finish();
+}
+
+#[test]
+fn a_container_that_was_made_anew_is_asked_before_the_next_write() {
+    let home = contained("2026.2.26", "compose = { dir = \"~\", service = \"openclaw-gateway\" }", "");
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let store = ".openclaw/agents/main/agent/auth-profiles.json";
+    let before = home.read(store);
+    becomes(&home, "c2", "sha256:2", "2026.9.6");
+    home.rotate(&Login::nth(2));
+    let report = home.run(&["sync", "--json"]).json();
+    assert_eq!(report["sinks"][0]["code"], "VERSION_UNSUPPORTED", "{report}");
+    assert_eq!(home.read(store), before);
+    home.finish();
+}
+
+#[test]
+fn a_container_that_cannot_be_asked_is_what_its_configuration_says_or_unknown() {
+    let home = contained("", "container = \"claw\"", "");
+    fs::remove_file(home.path("container")).unwrap();
+    let report = home.run(&["sync", "--dry-run", "--json"]).json();
+    assert_eq!(report["sinks"][0]["code"], json!(null), "lastTouchedVersion: {report}");
+    home.write(".openclaw/openclaw.json", "{}");
+    let report = home.run(&["sync", "--json"]).json();
+    assert_eq!(
+        report["sinks"][0]["code"], "VERSION_UNSUPPORTED",
+        "the package here is not its own: {report}"
+    );
+    home.finish();
+}
+
+#[test]
+fn a_container_that_does_not_see_our_file_is_not_made_to_refer_to_it() {
+    let home = contained("2026.9.6", "container = \"claw\"", "manage = true");
+    let report = home.run(&["sync", "--json"]).json();
+    assert_eq!(report["sinks"][0]["code"], "VERSION_UNSUPPORTED", "{report}");
+    assert!(report["findings"][0]["summary"].as_str().unwrap().contains("mounted"), "{report}");
+    assert!(asked(&home).iter().all(|call| !call.contains("config")));
+    home.finish();
+}

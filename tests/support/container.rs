@@ -79,7 +79,7 @@ impl Engine {
         for directory in ["usr", "opt", "etc", "proc", "sys", "dev", "tmp", "run"] {
             std::fs::create_dir_all(image.join(directory)).unwrap();
         }
-        for link in ["bin", "sbin", "lib", "lib64"] {
+        for link in ["bin", "sbin", "lib", "lib64"].iter().filter(|link| !image.join(link).is_symlink()) {
             std::os::unix::fs::symlink(format!("usr/{link}"), image.join(link)).unwrap();
         }
         let mut tar = Command::new("tar");

@@ -83,7 +83,16 @@ impl<'a> Wanted<'a> {
             runs_in_cli: is_open
                 && config.is_some_and(|c| openclaw_config::runs_in_cli(c, REFERABLE, CLI_RUNTIME)),
             may_set_up: is_open && self.manage,
+            sees_ours: self.is_seen(around),
         })
+    }
+
+    /// Whether the gateway can read our file: one in a container sees what is mounted there.
+    fn is_seen(&self, around: &Around<'_>) -> bool {
+        around
+            .container
+            .as_ref()
+            .is_none_or(|inside| inside.as_ref().is_some_and(|inside| inside.sees(&self.mirror(around))))
     }
 
     fn key_source(&self, config: Option<&[u8]>, around: &Around<'_>) -> KeySource {
@@ -135,6 +144,7 @@ pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
         }),
     };
     for place in &mut places {
+        place.is_contained = around.container.is_some();
         place.observed.release = instance.release.as_ref().map(ToString::to_string);
     }
     places

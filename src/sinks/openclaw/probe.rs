@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::units;
 use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
+use crate::format::container::Inside;
 use crate::format::openclaw_config;
 use crate::format::release::Release;
 use crate::format::unit_file::Service;
@@ -132,6 +133,9 @@ fn package_in(manifest: &Path) -> Option<Package> {
 
 /// What is known of the instance in `state_dir`.
 pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
+    if let Some(inside) = &around.container {
+        return contained(state_dir, inside.as_deref(), around.search_path);
+    }
     let service = around.unit.and_then(|(unit, scope)| units::service_of(unit, scope, around.home));
     let service = service.filter(|service| units::state_dir(service, around.home) == state_dir);
     let service = service.unwrap_or_default();
@@ -162,6 +166,42 @@ pub fn probe(state_dir: &Path, around: &Around<'_>) -> Instance {
 fn changed_at(file: &Path) -> Option<Timestamp> {
     let meta = std::fs::metadata(file).ok()?;
     Some(Timestamp::from_millis(meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000))
+}
+
+/// The same for an instance in a container whose state directory is mounted from here: no package
+/// of this host is its own, and its configuration names places inside.
+fn contained(state_dir: &Path, inside: Option<&Inside>, search_path: &str) -> Instance {
+    let config_path = config_path(state_dir, &Service::default());
+    let config = read(&config_path);
+    let bytes = config.as_ref().map(Document::expose);
+    let touched = || Release::parse(&bytes.and_then(openclaw_config::last_touched_version)?);
+    let on_host = |directory: PathBuf| {
+        let found = inside.and_then(|inside| inside.on_host(&directory));
+        found.or_else(|| directory.starts_with(state_dir).then_some(directory))
+    };
+    let agents: Vec<(String, PathBuf)> = agents_of(state_dir, bytes)
+        .into_iter()
+        .filter_map(|(id, directory)| Some((id, on_host(directory)?)))
+        .collect();
+    let agent_database = agents.iter().any(|(_, d)| d.join("openclaw-agent.sqlite").exists());
+    let engine = search::container_engine(search_path).ok();
+    let program = inside.zip(engine).map(|(inside, engine)| {
+        let before = [engine, "exec", &inside.id].map(str::to_owned);
+        before.into_iter().chain(inside.cli.iter().cloned()).collect()
+    });
+    Instance {
+        release: inside.and_then(|i| Release::parse(i.release.as_ref()?)).or_else(touched),
+        has_schema: false,
+        has_database: agent_database || state_dir.join("state/openclaw.sqlite").exists(),
+        manifest: None,
+        installed_at: None,
+        program,
+        environment: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        config_path,
+        agents,
+        config,
+    }
 }
 
 fn config_path(state_dir: &Path, service: &Service) -> PathBuf {

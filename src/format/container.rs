@@ -1,0 +1,168 @@
+//! What a container engine says of a container (`docker inspect`, `podman inspect`), as far as the
+//! gateway inside is concerned: which one it is, what it runs, and what it sees of this host.
+//! Facts: Docker Engine 20.10; the fields are the same in Podman's manual.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::release::Release;
+
+/// A container, and the OpenClaw in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// The container's id: another one is another container.
+    pub id: String,
+    /// The id of its image.
+    pub image: String,
+    /// What OpenClaw's CLI in it said of itself; `None` when it could not be asked.
+    pub release: Option<String>,
+    /// The command in it that is OpenClaw's CLI.
+    pub cli: Vec<String>,
+    /// Directories and files of the host: where they are on the host, and where in it.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Inside {
+    /// Reads the answer to `inspect` about one container; also whether that is running. `None` when it
+    /// is not understood.
+    #[must_use]
+    pub fn parse(answer: &[u8]) -> Option<(Self, bool)> {
+        let [container] = serde_json::from_slice::<[Inspected; 1]>(answer).ok()?;
+        let words: Vec<String> = std::iter::once(container.path).chain(container.args).collect();
+        let mounts = container.mounts.into_iter().map(|mount| (mount.source, mount.destination));
+        let inside = Self {
+            cli: cli_of(&words),
+            id: container.id,
+            image: container.image,
+            release: None,
+            mounts: mounts.filter(|(host, inside)| host.is_absolute() && inside.is_absolute()).collect(),
+        };
+        Some((inside, container.state.running))
+    }
+
+    /// Where a path of the container is on the host; `None` for what is the container's own.
+    #[must_use]
+    pub fn on_host(&self, path: &Path) -> Option<PathBuf> {
+        let (host, inside) = self.mount(|(_, inside)| path.starts_with(inside), |(_, inside)| inside)?;
+        Some(host.join(path.strip_prefix(inside).ok()?))
+    }
+
+    /// Whether a path of the host is seen in the container under the same name.
+    #[must_use]
+    pub fn sees(&self, path: &Path) -> bool {
+        self.on_host(path).is_some_and(|host| host == path)
+    }
+
+    /// The innermost mount of those wanted.
+    fn mount<'a>(
+        &'a self,
+        is_wanted: impl Fn(&(PathBuf, PathBuf)) -> bool,
+        place: impl Fn(&'a (PathBuf, PathBuf)) -> &'a PathBuf,
+    ) -> Option<&'a (PathBuf, PathBuf)> {
+        self.mounts.iter().filter(|m| is_wanted(m)).max_by_key(|m| place(m).components().count())
+    }
+}
+
+/// The CLI is what the container runs as its gateway: a script of Node's, or the program itself.
+fn cli_of(words: &[String]) -> Vec<String> {
+    let before = words.iter().position(|word| word == "gateway").and_then(|at| words.get(..at));
+    let Some((script, rest)) = before.and_then(<[String]>::split_last) else {
+        return vec!["openclaw".to_owned()];
+    };
+    let is_node = |word: &String| word == "node" || word.ends_with("/node");
+    let node = rest.iter().rposition(is_node).and_then(|at| rest.get(at..)).unwrap_or_default();
+    node.iter().chain([script]).cloned().collect()
+}
+
+/// The release in what `openclaw --version` prints: `2026.2.26`, `OpenClaw 2026.9.6 (eb377ac)`.
+#[must_use]
+pub fn release_in(said: &str) -> Option<Release> {
+    said.split_whitespace().find_map(Release::parse)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    id: String,
+    image: String,
+    state: State,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    running: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mount {
+    #[serde(default)]
+    source: PathBuf,
+    destination: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(command: &str) -> Inside {
+        let words: Vec<&str> = command.split(' ').collect();
+        let answer = serde_json::json!([{
+            "Id": "c0", "Image": "sha256:1", "State": {"Running": true, "Pid": 7}, "Path": words[0],
+            "Args": words[1..],
+            "Mounts": [
+                {"Type": "bind", "Source": "/home/a/claw", "Destination": "/home/node/.openclaw"},
+                {"Type": "bind", "Source": "/home/a/m", "Destination": "/home/a/m"},
+                {"Type": "volume", "Source": "", "Destination": "/home/node/.openclaw/workspace"},
+            ],
+        }]);
+        let (inside, is_running) = Inside::parse(answer.to_string().as_bytes()).unwrap();
+        assert!(is_running);
+        inside
+    }
+
+    #[test]
+    fn the_cli_is_what_the_container_runs_as_its_gateway() {
+        for (command, cli) in [
+            ("docker-entrypoint.sh node dist/index.js gateway --bind lan", "node dist/index.js"),
+            (
+                "tini -s -- /usr/bin/node --max-old-space-size=1 x.mjs gateway",
+                "/usr/bin/node --max-old-space-size=1 x.mjs",
+            ),
+            ("openclaw gateway run", "openclaw"),
+            ("/bin/sh -c openclaw", "openclaw"),
+            ("gateway", "openclaw"),
+        ] {
+            assert_eq!(parsed(command).cli.join(" "), cli, "{command}");
+        }
+    }
+
+    #[test]
+    fn paths_of_the_container_are_found_on_the_host_where_they_are_mounted() {
+        let inside = parsed("openclaw gateway");
+        let on_host = |path: &str| inside.on_host(Path::new(path));
+        assert_eq!(on_host("/home/node/.openclaw/agents/x"), Some("/home/a/claw/agents/x".into()));
+        assert_eq!(on_host("/home/node/.openclawed"), None);
+        assert!(inside.sees(Path::new("/home/a/m/x.json")) && !inside.sees(Path::new("/home/a/claw/x")));
+    }
+
+    #[test]
+    fn an_odd_answer_is_no_container() {
+        for odd in
+            ["", "[]", "{}", "[{\"Id\":\"c\"}]", "[{\"Id\":7,\"Image\":\"i\",\"State\":{\"Running\":true}}]"]
+        {
+            assert_eq!(Inside::parse(odd.as_bytes()), None, "{odd}");
+        }
+        assert_eq!(release_in("OpenClaw 2026.9.6 (eb377ac)\n"), Release::parse("2026.9.6"));
+        assert_eq!(release_in("2026.2.26\n"), Release::parse("2026.2.26"));
+        assert_eq!(release_in("error: no such command 1.2.3"), None);
+    }
+}
