@@ -100,6 +100,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/format/mapped.rs", "takes account, scopes and end out of the document, which are text"),
     ("src/format/mod.rs", "compares a new document with the one that is there"),
     ("src/format/oauth_json.rs", "takes the account out of the document, which is text"),
+    ("src/format/static_token.rs", "looks at how a token begins"),
     ("src/format/template.rs", "renders the tokens that a template asks for"),
     ("src/gateway/command.rs", "bounds what a gateway's command printed"),
     ("src/gateway/idle.rs", "looks for one word in what the owner's command printed"),

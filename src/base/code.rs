@@ -61,6 +61,8 @@ codes! {
     /// The gateway does not use the profile that the sink writes: its order, or its configuration,
     /// says otherwise.
     ProfileUnused = "PROFILE_UNUSED",
+    /// A static token is not one that the sink's OpenClaw could use.
+    TokenUnfit = "TOKEN_UNFIT",
     /// The gateway's store does not exist yet and creating it would block an import of its own.
     ImportPending = "IMPORT_PENDING",
     /// OpenClaw's own health check says something else than we do.

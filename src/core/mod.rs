@@ -6,6 +6,7 @@ pub mod apply;
 pub mod choose;
 pub mod clock;
 pub mod families;
+pub mod fit;
 pub mod health;
 pub mod memory;
 pub mod model;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::choose::{self, SinkStanding, SourceStanding};
 use super::clock::Judgement;
+use super::fit;
 use super::memory::{GenerationRecord, LoginMemory, Memory, TargetMemory};
 use super::model::{
     Apply, ApplyRule, Delivery, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed,
@@ -264,6 +265,9 @@ impl Step<'_> {
             Err(why) => return self.fail(Code::Unreadable, &why, plan),
         };
         let Some(current) = current else { return self.without_current(held.as_ref(), key) };
+        if let Some(why) = fit::why_unfit(&self.sink.render, self.login.provider, current.credential) {
+            return self.refuse(Code::TokenUnfit, why, plan);
+        }
         let standing = choose::judge_sink(held.as_ref(), current.credential, self.login_memory, key);
         match standing {
             SinkStanding::Newer => {

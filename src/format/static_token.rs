@@ -31,6 +31,12 @@ pub fn parse(bytes: &[u8]) -> SourceReading {
     })
 }
 
+/// Whether it is a token of `claude setup-token`.
+#[must_use]
+pub fn is_setup_token(token: &Secret) -> bool {
+    token.expose().starts_with("sk-ant-oat01-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

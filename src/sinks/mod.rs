@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crate::base::code::Code;
 use crate::base::id::{Provider, SinkId};
 use crate::config::settings::{Ownership, SinkKind, SinkSettings, UnitScope};
+use crate::core::fit;
 use crate::core::model::{Force, ObservedTarget, Render, TargetContent, TargetId};
 use crate::core::windows::StoreLockKind;
 use crate::format::container::Inside;
@@ -73,7 +74,7 @@ pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
     let gateway_name = || {
         // OpenClaw's own names of the providers (2026.2.26).
         match provider {
-            Provider::Claude => "anthropic",
+            Provider::Claude => fit::ANTHROPIC,
             Provider::Codex => "openai-codex",
             other => other.as_str(),
         }
@@ -88,7 +89,10 @@ pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
             Render::AuthProfiles { profile: profile.clone(), provider }
         }
         SinkKind::OAuthJson { refresh, .. } => {
-            Render::OAuthJson { provider: gateway_name(), refresh: *refresh }
+            // A static token has no provider of its own; only one of Anthropic's is handed on.
+            let is_static = provider == Provider::Static;
+            let provider = if is_static { fit::ANTHROPIC.to_owned() } else { gateway_name() };
+            Render::OAuthJson { provider, refresh: *refresh }
         }
         SinkKind::EnvFile { key, .. } => Render::EnvFile { key: key.clone() },
         SinkKind::Template { .. } => Render::Template,

@@ -64,6 +64,44 @@ fn each_login_has_its_profile_in_the_agents_that_its_sink_names() {
 }
 
 #[test]
+fn a_static_token_is_handed_to_an_openclaw_only_where_it_could_use_it() {
+    let home = Home::new();
+    let store = &home.openclaw("2026.2.25", &["main"])[0];
+    home.holds_tokens("sinks/oauth.json");
+    home.holds_tokens("work.token");
+    for (profile, token, is_fit) in [
+        ("anthropic:work", setup_token(1), true),
+        ("openai:work", setup_token(1), false),
+        ("anthropic:work", "ghp_made-up".to_owned(), false),
+        ("anthropic:work", "sk-ant-api03-made-up".to_owned(), false),
+    ] {
+        home.write(".openclaw/agents/main/agent/auth-profiles.json", "{\"version\":1,\"profiles\":{}}");
+        let _ = fs::remove_file(home.path("sinks/oauth.json"));
+        home.write("work.token", &token);
+        home.configure(&format!(
+            "[[login]]\nid = \"setup\"\nprovider = \"static\"\npath = \"~/work.token\"\n\
+             [[sink]]\nid = \"claw\"\nlogin = \"setup\"\nkind = \"openclaw\"\nprofile = \"{profile}\"\n\
+             [[sink]]\nid = \"legacy\"\nlogin = \"setup\"\nkind = \"oauth-json\"\npath = \"~/sinks/oauth.json\"\n"
+        ));
+        let report = home.run(&["sync", "--json"]).json();
+        let code = |sink: usize| report["sinks"][sink]["code"].as_str().unwrap_or("").to_owned();
+        let is_anthropics = token.starts_with("sk-ant-oat01-");
+        assert_eq!(code(0), if is_fit { "" } else { "TOKEN_UNFIT" }, "{profile} {token}: {report}");
+        assert_eq!(code(1), if is_anthropics { "" } else { "TOKEN_UNFIT" }, "{token}: {report}");
+        assert_eq!(profiles(store)[profile].is_object(), is_fit, "{profile} {token}");
+        let legacy = fs::read_to_string(home.path("sinks/oauth.json")).unwrap_or_default();
+        assert_eq!(
+            legacy.contains("{\n  \"anthropic\"") || legacy.starts_with("{\"anthropic\""),
+            is_anthropics,
+            "{legacy}"
+        );
+        fs::remove_dir_all(home.path(".local/state/tokensink")).unwrap();
+        home.mkdir(".local/state/tokensink");
+    }
+    home.finish();
+}
+
+#[test]
 fn a_static_token_is_ok_without_an_end_and_is_never_refreshed() {
     let (home, _) = staged("2026.2.25");
     assert_eq!(home.run(&["sync"]).code, 0);
