@@ -88,6 +88,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/core/families.rs", "hands a target's document to its format"),
     ("src/core/plan.rs", "hands a target's document to its format"),
     ("src/daemon/apply.rs", "a command sink gets the access token on its standard input"),
+    ("src/daemon/model.rs", "reads the gateway's configuration"),
     ("src/daemon/order.rs", "hands a store to its format"),
     ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),

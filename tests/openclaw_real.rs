@@ -19,6 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use support::openclaw::{Beside, OpenClaw, drop_into_store};
 use support::provider::Pair;
 
@@ -168,6 +169,50 @@ fn an_upgrade_from_the_json_era_is_followed_without_a_word_to_us() {
     assert!(claw.turn().used(&pairs[3].access));
     assert!(claw.files_named("auth-profiles.json").is_empty());
     println!("{}", daemon.story());
+}
+
+/// Nothing but a token of `claude setup-token`, and an OpenClaw that nobody told of a model.
+#[test]
+#[ignore = "long: make test-openclaw"]
+fn a_new_install_with_a_setup_token_makes_its_turns_and_all_of_it_can_be_taken_back() {
+    let mut claw = OpenClaw::new("2026.9.6");
+    let mut config = claw.config();
+    config["agents"]["defaults"].as_object_mut().unwrap().remove("model");
+    config["models"]["providers"]["anthropic"]["models"] =
+        json!([{"id": "claude-opus-5", "name": "stand-in"}]);
+    claw.write_config(&config);
+    let tokens = ["one", "two"].map(|name| Pair::invent(name).access);
+    let file = claw.home.join("setup.token");
+    let configure = |claw: &OpenClaw, keys: &str| {
+        claw.configure(&format!(
+            "[[login]]\nid = \"setup\"\nprovider = \"static\"\npath = \"~/setup.token\"\n\
+             [[sink]]\nid = \"claw\"\nlogin = \"setup\"\nkind = \"openclaw\"\nprofile = \"anthropic:default\"\n{keys}\n\
+             [[gateway]]\nid = \"claw\"\nsinks = [\"claw\"]\n{NO_RESTART}\n"
+        ));
+    };
+    std::fs::write(&file, format!("{}\n", tokens[0])).unwrap();
+    configure(&claw, "manage = true");
+    claw.start();
+    println!("{}", claw.tokensink(&["sync"]));
+    assert_eq!(claw.config()["agents"]["defaults"]["model"], json!({"primary": "anthropic/claude-opus-5"}));
+    let turn = claw.turn();
+    assert!(turn.used(&tokens[0]), "{turn:?}\n{}", claw.story());
+    std::fs::write(&file, format!("{}\n", tokens[1])).unwrap();
+    claw.tokensink(&["sync"]).ok();
+    let turn = claw.turn();
+    assert!(turn.used(&tokens[1]), "{turn:?}\n{}", claw.story());
+    assert!(claw.files_named("auth-profiles.json").is_empty());
+    for token in &tokens {
+        assert_eq!(claw.files_with(token), Vec::<PathBuf>::new());
+    }
+
+    configure(&claw, "");
+    println!("{}", claw.tokensink(&["setup", "--undo"]));
+    let now = claw.config();
+    assert_eq!(now["agents"]["defaults"]["model"], Value::Null, "{now}");
+    assert_eq!(now["models"]["providers"]["anthropic"]["apiKey"], Value::Null, "{now}");
+    assert_eq!(now["secrets"]["providers"]["tokensink"], Value::Null, "{now}");
+    assert!(!claw.mirror().exists());
 }
 
 /// What a release showed.

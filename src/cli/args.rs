@@ -83,8 +83,11 @@ pub struct SetupArguments {
     /// Show what would be written and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Let the daemon set up OpenClaw's own configuration, without asking
+    #[arg(long)]
+    pub manage: bool,
     /// Take back what was set up in OpenClaw's own configuration
-    #[arg(long, conflicts_with_all = ["yes", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["yes", "dry_run", "manage"])]
     pub undo: bool,
 }
 

@@ -11,8 +11,9 @@ use super::exit::Exit;
 use super::{load, output};
 use crate::base::secret::Document;
 use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
+use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{apply, detect};
+use crate::daemon::{apply, detect, model};
 use crate::gateway::openclaw;
 use crate::gateway::unit::Managers;
 use crate::sys::atomic_file::{self, Expected, Policy};
@@ -20,6 +21,11 @@ use crate::sys::paths::Surroundings;
 
 /// The file that is written, in our configuration directory.
 const DROP_IN: &str = "tokensink.d/50-setup.toml";
+
+/// What a person is asked before OpenClaw's own configuration may be changed.
+const MANAGE: &str = "OpenClaw from 2026.4 on takes a token only by its own configuration.\n\
+    May tokensink make that refer to a file of its own, and name a default model where there is none\n\
+    that could be used (`tokensink setup --undo` takes both back)? [y/N] ";
 
 /// Runs the command.
 #[must_use]
@@ -36,12 +42,19 @@ pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<
         }
         Ok(_) => {}
     }
-    let settings = detect::settings(&surroundings);
+    let mut settings = detect::settings(&surroundings);
+    let is_asked = !(arguments.yes || arguments.dry_run || arguments.manage);
+    let may_manage = arguments.manage || (is_asked && has_openclaw(&settings) && is_confirmed(MANAGE));
+    for sink in &mut settings.sinks {
+        if let SinkKind::OpenClaw { manage, .. } = &mut sink.kind {
+            *manage = may_manage;
+        }
+    }
     let file = surroundings.config_dir().join(DROP_IN);
     let text = render(&settings);
     let world = World::new(settings, surroundings);
     output::print(&format!("{}\n{}:\n\n{text}\n", found(&world), file.display()));
-    if arguments.dry_run || !(arguments.yes || is_confirmed()) {
+    if arguments.dry_run || !(arguments.yes || is_confirmed("Write this file? [y/N] ")) {
         output::print("nothing was written; `tokensink setup --yes` writes it\n");
         return Exit::Done;
     }
@@ -69,6 +82,8 @@ fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
             format!("sink {} has manage = true and would be set up again; make that false first", sink.id);
         return output::failure(why, Exit::Failed);
     }
+    let state = StateDir::of(&world.surroundings);
+    world.recall(&load::remembered(&state).0);
     let references = apply::references(&world);
     if references.is_empty() {
         output::print("no OpenClaw refers to a file of ours; nothing to do\n");
@@ -77,6 +92,9 @@ fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
     let means = apply::means(&world, &Managers::default());
     let undone = output::block_on(async {
         for (gateway, instance, reference) in &references {
+            if let Some(model) = model::take_back(&state, gateway, instance, &means).await? {
+                output::print(&format!("{gateway} has no default model {model} any more\n"));
+            }
             openclaw::take_back(gateway, instance, reference, &means).await.map_err(|f| f.summary)?;
             let removed = std::fs::remove_file(&reference.path);
             removed.map_err(|error| format!("{}: {error}", reference.path.display()))?;
@@ -129,8 +147,11 @@ fn render(settings: &Settings) -> String {
             sink.login,
             sink.kind.as_str()
         );
-        if let SinkKind::OpenClaw { state_dir, .. } = &sink.kind {
+        if let SinkKind::OpenClaw { state_dir, manage, .. } = &sink.kind {
             let _ = writeln!(text, "state_dir = {}", quoted(&state_dir.display().to_string()));
+            if *manage {
+                text.push_str("manage = true\n");
+            }
         }
     }
     for gateway in &settings.gateways {
@@ -149,11 +170,15 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn is_confirmed() -> bool {
+fn has_openclaw(settings: &Settings) -> bool {
+    settings.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::OpenClaw { .. }))
+}
+
+fn is_confirmed(question: &str) -> bool {
     if !std::io::stdin().is_terminal() {
         return false;
     }
-    output::print("Write this file? [y/N] ");
+    output::print(question);
     let _ = std::io::stdout().flush();
     let mut answer = String::new();
     let _ = std::io::stdin().read_line(&mut answer);

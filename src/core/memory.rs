@@ -234,6 +234,9 @@ pub struct GatewayMemory {
     pub invocation: Option<String>,
     /// The release with which its configuration could not be set up.
     pub unfit: Option<String>,
+    /// The default model that was set in each configuration of its instances.
+    #[serde(default)]
+    pub models: BTreeMap<String, String>,
     /// The container it runs in, as it was asked last.
     #[serde(default)]
     pub inside: Option<Inside>,

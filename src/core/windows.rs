@@ -54,6 +54,19 @@ pub fn window_of(release: &Release) -> Option<Window> {
 /// the others prove it themselves, because a set-up is taken back when its reload does not.
 const REFERENCES: (Release, Release) = (Release::new(2026, 2, 26), Release::new(2026, 9, 6));
 
+/// The default model for a release whose own is not Anthropic's: what its `onboard` would set for an
+/// Anthropic login (2026.5.28, 6.11, 7.1, 8.2, 9.6). `None` where nothing is known, and for releases whose
+/// default is Anthropic's anyway (2026.2.26, 3.13).
+#[must_use]
+pub fn default_model(release: &Release) -> Option<&'static str> {
+    const MODELS: [(Release, &str); 2] = [
+        (Release::new(2026, 8, 2), "anthropic/claude-opus-5"),
+        (Release::new(2026, 5, 28), "anthropic/claude-opus-4-8"),
+    ];
+    let found = MODELS.into_iter().find(|(first, _)| first <= release).filter(|_| *release <= REFERENCES.1);
+    found.map(|(_, model)| model)
+}
+
 /// Where an instance's configuration says that its key comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySource {
@@ -223,6 +236,20 @@ mod tests {
     fn a_json_store_beside_a_database_is_never_written() {
         assert!(matches!(decided("2026.2.26", false, |_| {}), Supply::Store(_)));
         assert!(matches!(decided("2026.2.26", true, |_| {}), Supply::Refused(Code::StoreRetired, _)));
+    }
+
+    #[test]
+    fn the_default_model_is_that_of_the_releases_own_onboarding() {
+        let of = |text: &str| default_model(&Release::parse(text).unwrap());
+        for release in ["2026.2.26", "2026.3.13", "2026.9.7"] {
+            assert_eq!(of(release), None, "{release}");
+        }
+        for release in ["2026.5.28", "2026.6.11", "2026.7.1"] {
+            assert_eq!(of(release), Some("anthropic/claude-opus-4-8"), "{release}");
+        }
+        for release in ["2026.8.2", "2026.9.6"] {
+            assert_eq!(of(release), Some("anthropic/claude-opus-5"), "{release}");
+        }
     }
 
     fn lock_of(text: &str) -> Option<StoreLockKind> {

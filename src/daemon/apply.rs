@@ -13,6 +13,7 @@ use crate::core::apply;
 use crate::core::memory::{Failure, GatewayMemory, LastAction, Memory, Then};
 use crate::core::model::{Delivery, Force, Observed};
 use crate::core::windows::Supply;
+use crate::daemon::model;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::{StateDir, identity_in};
 use crate::daemon::world::{self, World};
@@ -200,6 +201,9 @@ pub async fn attempt(
     let start = clock::monotonic();
     let order = Order { force, waits_for_idle };
     let outcome = gateway::apply(&gateway, order, &instances, &means, under_way).await;
+    if outcome.is_ok() {
+        model::complete(&state, &gateway.id, &instances, &means).await;
+    }
     let mut attempt = Attempt {
         gateway: gateway.id,
         change,

@@ -118,6 +118,29 @@ fn api_key_in(root: &JsonObject<'_>, provider: &str) -> Option<ApiKey> {
     is_json_file.then_some(ApiKey::File { path: text(source, "path")?, pointer: text(reference, "id")? })
 }
 
+/// The default model (`agents.defaults.model.primary`), and whether it stands alone there.
+#[must_use]
+pub fn default_model(bytes: &[u8]) -> Option<(String, bool)> {
+    let root = root(bytes)?;
+    let model = object(object(object(&root, "agents")?, "defaults")?, "model")?;
+    Some((text(model, "primary")?, model.len() == 1))
+}
+
+/// Whether a default model is named, or may be: also where the configuration is not understood.
+#[must_use]
+pub fn names_model(bytes: &[u8]) -> bool {
+    let Some(root) = root(bytes) else { return true };
+    let mut at = &root;
+    for key in ["agents", "defaults", "model"] {
+        at = match at.get(key) {
+            None if at.get("$include").is_none() => return false,
+            Some(JsonValue::Object(inner)) if at.get("$include").is_none() => inner,
+            _ => return true,
+        };
+    }
+    at.get("primary").is_some() || at.get("$include").is_some()
+}
+
 /// Whether a model of `provider` runs in the provider's own CLI, which uses that CLI's own login
 /// (`agentRuntime.id` of a model or of the provider; runtimes of whole agents are ignored by
 /// OpenClaw 2026.9.6).
@@ -237,6 +260,27 @@ mod tests {
         for odd in ["", "{", "[]", r#"{"$include":"x"}"#, r#"{"models":{"$include":"x"}}"#, r#"{"models":7}"#]
         {
             assert_eq!(api_key(odd.as_bytes(), "anthropic"), ApiKey::Other, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_default_model_is_named_wherever_it_may_be() {
+        let config = br#"{"agents": {"defaults": {"model": {"primary": "a/b", "fallbacks": []}}}}"#;
+        assert_eq!(default_model(config), Some(("a/b".to_owned(), false)));
+        let alone = br#"{"agents": {"defaults": {"model": {"primary": "a/b"}}}}"#;
+        assert_eq!(default_model(alone), Some(("a/b".to_owned(), true)));
+        assert!(names_model(config) && names_model(alone));
+        for none in ["{}", r#"{"agents": {"defaults": {}}}"#, r#"{"agents": {"defaults": {"model": {}}}}"#] {
+            assert!(!names_model(none.as_bytes()), "{none}");
+        }
+        for odd in [
+            "",
+            "7",
+            r#"{"$include": "x"}"#,
+            r#"{"agents": 7}"#,
+            r#"{"agents": {"defaults": {"model": "a/b"}}}"#,
+        ] {
+            assert!(names_model(odd.as_bytes()) && default_model(odd.as_bytes()).is_none(), "{odd}");
         }
     }
 

@@ -97,6 +97,58 @@ pub async fn converge(gateway: &GatewayId, instance: &Instance, means: &Means) -
     Err(Failure { summary, ..failure }.meaning(then))
 }
 
+/// Where the default model is set.
+const MODEL_KEY: &str = "agents.defaults.model";
+
+/// Whether the model that the instance would take by itself has no credential, so that no turn can be
+/// made. One of Anthropic's is never that.
+///
+/// # Errors
+/// When its CLI does not say.
+pub async fn lacks_model(gateway: &GatewayId, instance: &Instance, means: &Means) -> Result<bool, Failure> {
+    let call = Call { gateway, instance, means };
+    let finished = call.run(&["models", "status", "--json"], Identity::Owner).await?;
+    let answer: serde_json::Value =
+        serde_json::from_slice(finished.stdout.bytes.expose()).unwrap_or_default();
+    let own = answer.get("resolvedDefault").and_then(serde_json::Value::as_str);
+    let Some((provider, _)) = own.and_then(|model| model.split_once('/')) else {
+        return Err(call.failure(format!("the CLI of {gateway} does not say which model it takes")));
+    };
+    let missing = answer.pointer("/auth/missingProvidersInUse").and_then(serde_json::Value::as_array);
+    let is_missing =
+        missing.is_some_and(|missing| missing.iter().any(|name| name.as_str() == Some(provider)));
+    Ok(is_missing && provider != "anthropic")
+}
+
+/// Sets the default model.
+///
+/// # Errors
+/// When OpenClaw's own CLI does not do it.
+pub async fn set_model(
+    gateway: &GatewayId,
+    instance: &Instance,
+    model: &str,
+    means: &Means,
+) -> Result<(), Failure> {
+    let value = serde_json::Value::from(model).to_string();
+    let key = format!("{MODEL_KEY}.primary");
+    Call { gateway, instance, means }.configure("set", &key, &[&value, "--json"]).await
+}
+
+/// Unsets it; with `is_alone` the table that it would leave empty as well.
+///
+/// # Errors
+/// As [`set_model`].
+pub async fn unset_model(
+    gateway: &GatewayId,
+    instance: &Instance,
+    is_alone: bool,
+    means: &Means,
+) -> Result<(), Failure> {
+    let key = if is_alone { MODEL_KEY.to_owned() } else { format!("{MODEL_KEY}.primary") };
+    Call { gateway, instance, means }.configure("unset", &key, &[]).await
+}
+
 /// Takes back what a set-up has set: the gateway gets its key from its store again.
 ///
 /// # Errors

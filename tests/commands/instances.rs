@@ -84,6 +84,20 @@ fn every_instance_is_proposed_with_the_unit_that_runs_it() {
 }
 
 #[test]
+fn openclaws_configuration_is_given_away_by_its_own_word_only() {
+    for (arguments, is_managed) in [(&["setup", "--yes"][..], false), (&["setup", "--yes", "--manage"], true)]
+    {
+        let home = Home::new();
+        instance(&home, ".openclaw", "2026.9.6");
+        assert_eq!(home.run(arguments).code, 0);
+        let written = home.read(".config/tokensink/tokensink.d/50-setup.toml");
+        assert_eq!(written.contains("manage = true"), is_managed, "{written}");
+        assert_eq!(home.run(&["config", "check"]).code, 0);
+        home.finish();
+    }
+}
+
+#[test]
 fn an_instance_of_the_older_name_is_found_under_it() {
     let home = Home::new();
     home.mkdir(".clawdbot");

@@ -17,7 +17,12 @@ case "$1 $2 $3" in
 "config set models.providers.anthropic.apiKey")
     printf '{"secrets":{"providers":{"tokensink":%s}},"models":{"providers":{"anthropic":{"apiKey":%s}}}}' \
         "$(cat "$HOME/alias")" "$4" >"$OPENCLAW_CONFIG_PATH" ;;
+"config set agents.defaults.model.primary")
+    sed -i "s#^{#{\"agents\":{\"defaults\":{\"model\":{\"primary\":$4}}},#" "$OPENCLAW_CONFIG_PATH" ;;
 "config unset "*) echo '{}' >"$OPENCLAW_CONFIG_PATH" ;;
+"models status --json")
+    model=$(cat "$HOME/model" 2>/dev/null || echo anthropic/claude-opus-5)
+    echo "{\"resolvedDefault\":\"$model\",\"auth\":{\"missingProvidersInUse\":[\"openai\"]}}" ;;
 "secrets reload --json")
     answer=$(head -n 1 "$HOME/answers" 2>/dev/null)
     [ -z "$answer" ] || sed -i 1d "$HOME/answers"
@@ -107,7 +112,8 @@ fn a_set_up_begins_with_a_reload_that_works_and_ends_with_one() {
     let report = sync(&home);
     assert_eq!((&report["sinks"][0]["state"], codes(&report)), (&"current".into(), vec![]), "{report}");
     let called = calls(&home);
-    assert_eq!(called.len(), 4, "{called:?}");
+    assert_eq!(called.len(), 5, "{called:?}");
+    assert_eq!(called[4], "~/.openclaw models status --json", "one of Anthropic's is left as it is");
     assert_eq!((&*called[0], &*called[3]), (RELOAD, RELOAD));
     assert!(called[1].starts_with("~/.openclaw config set secrets.providers.tokensink {"), "{called:?}");
     assert!(
@@ -119,10 +125,10 @@ fn a_set_up_begins_with_a_reload_that_works_and_ends_with_one() {
     assert_eq!(fs::metadata(mirror(&home)).unwrap().permissions().mode() & 0o777, 0o600);
 
     sync(&home);
-    assert_eq!(calls(&home).len(), 4, "nothing changed, nothing is done");
+    assert_eq!(calls(&home).len(), 5, "nothing changed, nothing is done");
     home.rotate(&Login::nth(2));
     sync(&home);
-    assert_eq!(calls(&home)[4..], [RELOAD], "a rotation is one reload");
+    assert_eq!(calls(&home)[5..], [RELOAD], "a rotation is one reload");
     assert!(!home.path("restarted").exists());
     home.finish();
 }
@@ -141,6 +147,58 @@ fn what_was_set_up_is_taken_back_on_request() {
     assert_eq!(report["sinks"][0]["code"], "STORE_RETIRED", "{report}");
     let ran = home.run(&["setup", "--undo"]);
     assert!(ran.code == 0 && ran.stdout.contains("nothing to do"), "{ran:?}");
+    home.finish();
+}
+
+#[test]
+fn a_default_model_is_set_where_none_could_be_used_and_only_it_is_taken_back() {
+    const KEY: &str = "config set agents.defaults.model.primary";
+    for (own, was, is_set) in [
+        ("openai/gpt-6-astra", "{}", true),
+        ("google/gemini-9", "{}", false),
+        ("openai/gpt-6-astra", r#"{"agents":{"defaults":{"model":{"primary":"openai/gpt-5"}}}}"#, false),
+    ] {
+        let home = world("2026.9.6", "manage = true");
+        home.write("model", own);
+        home.write(".openclaw/openclaw.json", was);
+        // This stub forgets what was configured when the reference is set; the owner's model is kept.
+        let keeps = format!("{was}\n");
+        if was != "{}" {
+            let stub = CLI.replace(
+                "printf '{\"secrets\"",
+                "printf '{\"agents\":{\"defaults\":{\"model\":{\"primary\":\"openai/gpt-5\"}}},\"secrets\"",
+            );
+            let cli = home.replace("package/openclaw.mjs", stub);
+            fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let report = sync(&home);
+        assert_eq!(report["sinks"][0]["state"], "current", "{keeps}: {report}");
+        let called = calls(&home);
+        assert_eq!(called.iter().any(|call| call.contains(KEY)), is_set, "{own} {was}: {called:?}");
+        sync(&home);
+        assert_eq!(calls(&home), called, "once");
+
+        configure(&home, "", "command = [\"touch\", \"restarted\"]");
+        let undone = home.run(&["setup", "--undo"]);
+        assert_eq!(undone.code, 0, "{undone:?}");
+        let taken = calls(&home).iter().any(|call| call.contains("config unset agents.defaults.model"));
+        assert_eq!(taken, is_set, "{own} {was}: {:?}", calls(&home));
+        home.finish();
+    }
+}
+
+#[test]
+fn a_default_model_that_its_owner_changed_since_stays() {
+    let home = world("2026.9.6", "manage = true");
+    home.write("model", "openai/gpt-6-astra");
+    sync(&home);
+    let config = home.read(".openclaw/openclaw.json");
+    assert!(config.contains("anthropic/claude-opus-5"), "{config}");
+    home.replace(".openclaw/openclaw.json", config.replace("claude-opus-5", "claude-sonnet-5"));
+    configure(&home, "", "command = [\"touch\", \"restarted\"]");
+    assert_eq!(home.run(&["setup", "--undo"]).code, 0);
+    let called = calls(&home);
+    assert!(!called.iter().any(|call| call.contains("unset agents.defaults.model")), "{called:?}");
     home.finish();
 }
 

@@ -1,0 +1,94 @@
+//! The default model of an OpenClaw that was set up here: one whose configuration names none, and whose
+//! own choice has no credential, could not make a turn. What is set is recorded before it is, so that it
+//! can be taken back, and only it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::base::id::GatewayId;
+use crate::core::memory::Failure;
+use crate::core::windows;
+use crate::daemon::pass::{self, PassError};
+use crate::daemon::store::StateDir;
+use crate::format::openclaw_config;
+use crate::format::release::Release;
+use crate::gateway::Means;
+use crate::gateway::openclaw::{self, Instance};
+use crate::sinks::openclaw::probe::read;
+
+/// How long to wait for a pass before recording.
+const RECORD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Sets the default model of the instances that were set up just now, where they need one. A failure
+/// takes nothing from what was set up, and is said only.
+pub async fn complete(state: &StateDir, gateway: &GatewayId, instances: &[Instance], means: &Means) {
+    for instance in instances.iter().filter(|instance| instance.set_up.is_some()) {
+        if let Err(why) = complete_one(state, gateway, instance, means).await {
+            tracing::warn!(%gateway, "the default model was not set: {why}");
+        }
+    }
+}
+
+async fn complete_one(
+    state: &StateDir,
+    gateway: &GatewayId,
+    instance: &Instance,
+    means: &Means,
+) -> Result<(), String> {
+    let release = instance.release.as_deref().and_then(Release::parse);
+    let Some(model) = release.as_ref().and_then(windows::default_model) else { return Ok(()) };
+    let names_none =
+        || read(&instance.config_path).is_some_and(|c| !openclaw_config::names_model(c.expose()));
+    let lacks = |failure: Failure| failure.summary;
+    if !names_none() || !openclaw::lacks_model(gateway, instance, means).await.map_err(lacks)? {
+        return Ok(());
+    }
+    note(state, gateway, &instance.config_path, Some(model)).await.map_err(|e| e.to_string())?;
+    let set = openclaw::set_model(gateway, instance, model, means).await;
+    set.map_err(|failure| failure.summary)?;
+    tracing::info!(%gateway, "default model {model} set: none was configured");
+    Ok(())
+}
+
+/// Takes the default model back that was set here, if it still is that one. Returns it.
+///
+/// # Errors
+/// A sentence when OpenClaw's own CLI does not do it or our state cannot be used.
+pub async fn take_back(
+    state: &StateDir,
+    gateway: &GatewayId,
+    instance: &Instance,
+    means: &Means,
+) -> Result<Option<String>, String> {
+    let memory = state.load().map_err(|e| e.to_string())?;
+    let key = instance.config_path.display().to_string();
+    let set = memory.gateways.get(gateway).and_then(|known| known.models.get(&key).cloned());
+    let Some(model) = set else { return Ok(None) };
+    let now = read(&instance.config_path).and_then(|c| openclaw_config::default_model(c.expose()));
+    let taken = now.filter(|(primary, _)| *primary == model);
+    if let Some((_, is_alone)) = &taken {
+        openclaw::unset_model(gateway, instance, *is_alone, means)
+            .await
+            .map_err(|failure| failure.summary)?;
+    }
+    note(state, gateway, &instance.config_path, None).await.map_err(|e| e.to_string())?;
+    Ok(taken.map(|(primary, _)| primary))
+}
+
+async fn note(
+    state: &StateDir,
+    gateway: &GatewayId,
+    config: &Path,
+    model: Option<&str>,
+) -> Result<(), PassError> {
+    let _lock = pass::hold_pass(state, RECORD_DEADLINE).await?;
+    let mut memory = state.load()?;
+    let models = &mut memory.gateways.entry(gateway.clone()).or_default().models;
+    let key = config.display().to_string();
+    match model {
+        Some(model) => models.insert(key, model.to_owned()),
+        None => models.remove(&key),
+    };
+    state.save(&mut memory)?;
+    Ok(())
+}
