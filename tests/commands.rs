@@ -22,6 +22,8 @@ mod stage;
 mod accounts;
 #[path = "commands/bad_input.rs"]
 mod bad_input;
+#[path = "commands/codex_profiles.rs"]
+mod codex_profiles;
 #[path = "commands/config.rs"]
 mod config;
 #[path = "commands/instances.rs"]

@@ -87,7 +87,14 @@ fn holders(desired: &Desired, observed: &Observed, key: &FingerprintKey) -> Vec<
 
 /// The refresh tokens in a target's document, ours and others'.
 fn held(sink: &DesiredSink, target: &ObservedTarget) -> Vec<(String, Secret)> {
-    let TargetContent::Present(document) = &target.content else { return Vec::new() };
+    let document = match &target.content {
+        TargetContent::Present(document) => document,
+        // What is not written by us is used by its owner all the same.
+        _ => match &target.beside {
+            Some(document) => document,
+            None => return Vec::new(),
+        },
+    };
     match &sink.render {
         Render::AuthProfiles { .. } if target.form != Some(SupplyForm::Mirror) => {
             refreshes::of_profiles(document.expose())

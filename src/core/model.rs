@@ -195,6 +195,8 @@ pub struct ObservedTarget {
     pub path: String,
     /// What is there.
     pub content: TargetContent,
+    /// A store that is there and is not written, whatever it holds.
+    pub beside: Option<Document>,
     /// Permission bits, when there is a file.
     pub mode: Option<u32>,
     /// What the release of the instance takes (openclaw and auth-profiles targets only).

@@ -134,7 +134,9 @@ pub fn supply(seen: Seen<'_>) -> Supply {
     }
     let code = if seen.is_sqlite { Code::StoreRetired } else { Code::VersionUnsupported };
     let what = match seen.release {
-        _ if !seen.is_referable => "this provider is left to OpenClaw's own login",
+        _ if !seen.is_referable => {
+            "this provider is left to OpenClaw's own login (`openclaw models auth login`)"
+        }
         _ if can_refer && seen.key == KeySource::Store && !seen.sees_ours => {
             "it runs in a container that does not see the directory of our files, which has to be mounted there under its own name"
         }

@@ -115,6 +115,7 @@ mod tests {
                 id: TargetId { sink: SinkId::try_new("claw").unwrap(), part: "main".into() },
                 path: String::new(),
                 content: TargetContent::Present(Document::new(text.into())),
+                beside: None,
                 mode: None,
                 form: Some(SupplyForm::Entry(EntryForm::Token)),
                 template: None,

@@ -14,6 +14,9 @@ use crate::base::secret::Secret;
 /// The version of the store that is known.
 const VERSION: i64 = 1;
 
+/// The provider whose profiles of type `oauth` name the account (2026.2.26).
+const CODEX: &str = "openai-codex";
+
 /// Every field that was seen to hold an access token, the proper ones first.
 const ACCESS_FIELDS: [&str; 5] = ["access", "token", "key", "apiKey", "api_key"];
 
@@ -162,6 +165,9 @@ pub fn edit(
         doc.remove(&entry.path("refresh"))?;
     } else if let Some(refresh) = credential.refresh.as_ref().filter(|r| !r.is_blank()) {
         rotated |= doc.set_secret(&entry.path("refresh"), refresh)?;
+    }
+    if let (Some(account), EntryForm::OAuth { .. }, CODEX) = (&credential.account, form, provider) {
+        doc.set(&entry.path("accountId"), &Value::from(account.as_str()))?;
     }
     set_expiry(&mut doc, &entry.path("expires"), credential.expires_at)?;
     for other in ACCESS_FIELDS.into_iter().chain(["tokenRef", "keyRef"]).filter(|f| *f != field) {

@@ -165,6 +165,7 @@ fn file_place(sink: &SinkId, part: &str, path: &Path) -> Place {
             id: TargetId { sink: sink.clone(), part: part.to_owned() },
             path: path.display().to_string(),
             content,
+            beside: None,
             mode: file.map(|f| f.mode),
             form: None,
             template: None,

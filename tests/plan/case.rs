@@ -241,6 +241,7 @@ impl Folder<'_> {
             path: format!("~/{id}"),
             mode: target.mode.as_deref().or(target.file.as_ref().map(|_| "0600")).map(mode),
             form: matches!(render, Render::AuthProfiles { .. }).then_some(SupplyForm::Entry(form)),
+            beside: None,
             template,
             force: if target.read_live { Force::Nothing } else { Force::Restart },
             needs_set_up: false,

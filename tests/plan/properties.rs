@@ -146,6 +146,7 @@ impl Kind {
         ObservedTarget {
             path: id.to_string(),
             content: if self == Self::Command { TargetContent::Delivery } else { content },
+            beside: None,
             mode: None,
             form,
             template: (self == Self::Template).then(template),

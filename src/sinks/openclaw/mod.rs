@@ -140,7 +140,7 @@ pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
             judge_store(place, wanted, directory, &instance);
         }),
         Supply::Refused(code, why) => stores(wanted, &instance, |place, _| {
-            place.observed.content = TargetContent::Refused(code, why.clone());
+            refuse(place, code, why.clone());
         }),
     };
     for place in &mut places {
@@ -237,14 +237,14 @@ fn judge_store(place: &mut Place, wanted: &Wanted<'_>, directory: &Path, instanc
     let profile = wanted.profile;
     if ["anthropic:claude-cli", "openai-codex:codex-cli"].contains(&profile) {
         let why = format!("profile id {profile} is OpenClaw's own and is deleted by it");
-        place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
+        refuse(place, Code::VersionUnsupported, why);
         return;
     }
     // From 2026.3.22 OpenClaw itself fills this id from ~/.codex/auth.json.
     let imports_codex = instance.release >= Release::parse("2026.3.22");
     if imports_codex && profile == "openai-codex:default" {
         let why = "this release fills openai-codex:default from Codex's own login".to_owned();
-        place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
+        refuse(place, Code::VersionUnsupported, why);
         return;
     }
     // OpenClaw imports these once, and only while there is no store: making one would lose what
@@ -255,7 +255,15 @@ fn judge_store(place: &mut Place, wanted: &Wanted<'_>, directory: &Path, instanc
     {
         let why =
             format!("OpenClaw has yet to import {}; its store is not made before that", import.display());
-        place.observed.content = TargetContent::Refused(Code::ImportPending, why);
+        refuse(place, Code::ImportPending, why);
+    }
+}
+
+/// Refuses to write a store; what it holds is still looked at for copies of a login.
+fn refuse(place: &mut Place, code: Code, why: String) {
+    let refused = TargetContent::Refused(code, why);
+    if let TargetContent::Present(document) = std::mem::replace(&mut place.observed.content, refused) {
+        place.observed.beside = Some(document);
     }
 }
 
