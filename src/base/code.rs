@@ -61,6 +61,8 @@ codes! {
     /// The gateway does not use the profile that the sink writes: its order, or its configuration,
     /// says otherwise.
     ProfileUnused = "PROFILE_UNUSED",
+    /// A profile of the gateway's own is used instead of what the sink supplies.
+    ProfileShadows = "PROFILE_SHADOWS",
     /// A static token is not one that the sink's OpenClaw could use.
     TokenUnfit = "TOKEN_UNFIT",
     /// The gateway's store does not exist yet and creating it would block an import of its own.

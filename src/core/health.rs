@@ -59,6 +59,16 @@ pub fn findings(
                 Finding::new(Code::ProfileUnused, Severity::Warning, target.id.to_string(), summary);
             found.push(finding.with_next("tokensink order list"));
         }
+        if let Some(shadow) = target.shadows.first() {
+            let ids: Vec<&str> = target.shadows.iter().map(|shadow| shadow.profile.as_str()).collect();
+            let summary = format!(
+                "{} beside what this sink supplies: OpenClaw's auxiliary calls, and Claude Code as its runtime, use that",
+                ids.join(", ")
+            );
+            let finding =
+                Finding::new(Code::ProfileShadows, Severity::Warning, target.id.to_string(), summary);
+            found.push(finding.with_next(shadow.next.clone()));
+        }
         if let Some(known) = memory.targets.get(&target.id.to_string()) {
             found.extend(write_failure(&target.id.to_string(), known));
             found.extend(overwritten(&target.id.to_string(), &target.path, known, now));

@@ -211,6 +211,17 @@ pub struct ObservedTarget {
     pub release: Option<String>,
     /// Why the gateway does not use what this target holds, where that can be seen.
     pub unused: Option<String>,
+    /// Profiles that stand beside what this target supplies, which parts of the gateway use instead.
+    pub shadows: Vec<Shadow>,
+}
+
+/// A profile of OpenClaw's that is used instead of what a target supplies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    /// Its id.
+    pub profile: String,
+    /// The command that removes it.
+    pub next: String,
 }
 
 /// How the release of an OpenClaw takes a credential.

@@ -123,6 +123,7 @@ mod tests {
                 needs_set_up: false,
                 release: None,
                 unused: None,
+                shadows: Vec::new(),
             };
             Observed { targets: vec![target], ..Observed::default() }
         };

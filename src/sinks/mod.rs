@@ -173,6 +173,7 @@ fn file_place(sink: &SinkId, part: &str, path: &Path) -> Place {
             needs_set_up: false,
             release: None,
             unused: None,
+            shadows: Vec::new(),
         },
         path: path.to_owned(),
         lock: None,

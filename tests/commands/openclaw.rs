@@ -232,6 +232,54 @@ fn a_set_up_that_does_not_prove_itself_is_taken_back_and_not_repeated() {
 }
 
 #[test]
+fn a_profile_beside_the_reference_is_told_with_the_command_that_removes_it() {
+    let token = json!({"type": "token", "provider": "anthropic", "token": "sk-ant-oat01-own"});
+    for (release, noted, stored, shadow) in [
+        ("2026.9.6", json!({}), json!({}), None),
+        ("2026.9.6", json!({"openai:x": {"provider": "openai", "mode": "oauth"}}), json!({}), None),
+        (
+            "2026.9.6",
+            json!({"anthropic:mine": {"provider": "anthropic", "mode": "token"}}),
+            json!({}),
+            Some("mine"),
+        ),
+        // Nobody reads a store beside a database.
+        ("2026.9.6", json!({}), json!({"anthropic:old": token}), None),
+        (
+            "2026.5.28",
+            json!({}),
+            json!({"anthropic:old": token, "openai:x": {"provider": "openai"}}),
+            Some("old"),
+        ),
+    ] {
+        let home = world(release, "");
+        set_up(&home);
+        let mut config: Value = serde_json::from_str(&home.read(".openclaw/openclaw.json")).unwrap();
+        config["auth"] = json!({"profiles": noted});
+        home.replace(".openclaw/openclaw.json", config.to_string());
+        if release < "2026.6" {
+            fs::remove_file(home.path(".openclaw/state/openclaw.sqlite")).unwrap();
+        }
+        home.mkdir(".openclaw/agents/main/agent");
+        let store = json!({"version": 1, "profiles": stored});
+        home.write(".openclaw/agents/main/agent/auth-profiles.json", store.to_string());
+        let report = sync(&home);
+        assert_eq!(report["sinks"][0]["state"], "current", "{report}");
+        let told = codes(&report);
+        assert_eq!(
+            told.contains(&("PROFILE_SHADOWS".into(), "warning".into())),
+            shadow.is_some(),
+            "{report}"
+        );
+        let next = shadow.map(|id| format!("openclaw models auth logout anthropic:{id} --agent main --yes"));
+        let findings = report["findings"].as_array().unwrap().iter();
+        let named = findings.filter(|f| f["code"] == "PROFILE_SHADOWS").map(|f| f["next"].as_str().unwrap());
+        assert_eq!(named.collect::<Vec<_>>(), next.as_deref().into_iter().collect::<Vec<_>>());
+        home.finish();
+    }
+}
+
+#[test]
 fn a_cli_that_was_paired_for_less_comes_with_an_identity_of_its_own() {
     let home = world("2026.6.11", "manage = true");
     set_up(&home);

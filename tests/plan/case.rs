@@ -247,6 +247,7 @@ impl Folder<'_> {
             needs_set_up: false,
             release: None,
             unused: None,
+            shadows: Vec::new(),
             content,
             id,
         }

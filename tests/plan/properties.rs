@@ -154,6 +154,7 @@ impl Kind {
             needs_set_up: false,
             release: None,
             unused: None,
+            shadows: Vec::new(),
             id,
         }
     }

@@ -13,7 +13,7 @@ use crate::base::code::Code;
 use crate::base::id::SinkId;
 use crate::base::secret::Document;
 use crate::config::settings::{Agents, ProfileForm, SinkKind, SinkSettings};
-use crate::core::model::{Force, SupplyForm, TargetContent};
+use crate::core::model::{Force, Shadow, SupplyForm, TargetContent};
 use crate::core::order::{self, Orders};
 use crate::core::windows::{self, KeySource, Seen, Supply, Window};
 use crate::format::auth_profiles::{self, EntryForm};
@@ -114,6 +114,36 @@ fn expanded(path: &str, home: &Path) -> PathBuf {
     path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| home.join(rest))
 }
 
+/// The profiles of the provider that an instance has beside a reference, or beside the login of the CLI:
+/// those that its own commands noted in its configuration, and those of its JSON stores. What is in a
+/// database is seen by those notes alone (2026.9.6: they come with a profile and go with it).
+fn shadows(wanted: &Wanted<'_>, instance: &Instance, around: &Around<'_>) -> Vec<Shadow> {
+    let provider = wanted.provider();
+    let noted = instance.config.as_ref().map(|c| openclaw_config::configured_profiles(c.expose(), provider));
+    let noted = noted.into_iter().flatten().map(|profile| (profile.id, MAIN.to_owned()));
+    let mut found: Vec<(String, String)> = noted.collect();
+    // A store beside a database is read by nobody.
+    let agents = instance.agents.iter().filter(|_| !instance.has_database && !instance.has_schema);
+    for (agent, directory) in agents {
+        let listed = read(&directory.join(STORE)).and_then(|s| auth_profiles::listed(s.expose()).ok());
+        let own = listed.into_iter().flatten().filter(|profile| profile.provider == provider);
+        found.extend(own.map(|profile| (profile.id, agent.clone())));
+    }
+    let is_default = wanted.state_dir == units::default_state_dir(around.home);
+    let whose = if is_default {
+        String::new()
+    } else {
+        format!("OPENCLAW_STATE_DIR={} ", wanted.state_dir.display())
+    };
+    let mut known = std::collections::BTreeSet::new();
+    found.retain(|(id, _)| known.insert(id.clone()));
+    let shadow = |(profile, agent): (String, String)| Shadow {
+        next: format!("{whose}openclaw models auth logout {profile} --agent {agent} --yes"),
+        profile,
+    };
+    found.into_iter().map(shadow).collect()
+}
+
 /// The targets of a sink.
 pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
     let instance = probe::probe(wanted.state_dir, around);
@@ -124,11 +154,13 @@ pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
             let mut place = mirror_place(wanted, around);
             place.observed.force = reload;
             place.observed.needs_set_up = needs_set_up && instance.program.is_some();
+            place.observed.shadows = shadows(wanted, &instance, around);
             vec![place]
         }
         Supply::Native => {
             let mut place = file_place(wanted.sink, "", wanted.state_dir);
             place.observed.content = TargetContent::NotNeeded;
+            place.observed.shadows = shadows(wanted, &instance, around);
             vec![place]
         }
         Supply::Store(window) => stores(wanted, &instance, |place, directory| {
