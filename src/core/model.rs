@@ -220,7 +220,7 @@ pub struct ObservedTarget {
 pub struct Shadow {
     /// Its id.
     pub profile: String,
-    /// The command that removes it.
+    /// The command that removes it, or shows it where there is none.
     pub next: String,
 }
 

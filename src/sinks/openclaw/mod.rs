@@ -26,6 +26,9 @@ const REFERABLE: &str = "anthropic";
 /// The runtime of OpenClaw that is Claude Code itself.
 const CLI_RUNTIME: &str = "claude-cli";
 
+/// The first release seen with `models auth logout`; 2026.7.1 has none.
+const LOG_OUT: Release = Release::new(2026, 8, 2);
+
 /// What a configured sink asks of an instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -137,8 +140,14 @@ fn shadows(wanted: &Wanted<'_>, instance: &Instance, around: &Around<'_>) -> Vec
     };
     let mut known = std::collections::BTreeSet::new();
     found.retain(|(id, _)| known.insert(id.clone()));
+    // The first of the releases seen that has the command; before it a profile is removed by hand.
+    let can_log_out = instance.release.as_ref().is_some_and(|release| *release >= LOG_OUT);
     let shadow = |(profile, agent): (String, String)| Shadow {
-        next: format!("{whose}openclaw models auth logout {profile} --agent {agent} --yes"),
+        next: if can_log_out {
+            format!("{whose}openclaw models auth logout {profile} --agent {agent} --yes")
+        } else {
+            format!("{whose}openclaw models auth list --agent {agent}")
+        },
         profile,
     };
     found.into_iter().map(shadow).collect()
