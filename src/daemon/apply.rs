@@ -199,10 +199,11 @@ pub async fn attempt(
         return None;
     }
     let start = clock::monotonic();
+    let without_model = model::without_one(&instances);
     let order = Order { force, waits_for_idle };
     let outcome = gateway::apply(&gateway, order, &instances, &means, under_way).await;
     if outcome.is_ok() {
-        model::complete(&state, &gateway.id, &instances, &means).await;
+        model::complete(&state, &gateway.id, &without_model, &means).await;
     }
     let mut attempt = Attempt {
         gateway: gateway.id,

@@ -1,6 +1,7 @@
 //! The default model of an OpenClaw that was set up here: one whose configuration names none, and whose
 //! own choice has no credential, could not make a turn. What is set is recorded before it is, so that it
-//! can be taken back, and only it.
+//! can be taken back, and only it. OpenClaw 2026.9.6 names a model by itself when the key of a provider is
+//! set: that came with our set-up and goes with it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,10 +20,21 @@ use crate::sinks::openclaw::probe::read;
 /// How long to wait for a pass before recording.
 const RECORD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Sets the default model of the instances that were set up just now, where they need one. A failure
-/// takes nothing from what was set up, and is said only.
+/// The instances that are going to be set up and name no default model yet.
+#[must_use]
+pub fn without_one(instances: &[Instance]) -> Vec<Instance> {
+    let names_none = |instance: &&Instance| instance.set_up.is_some() && !names_model(instance);
+    instances.iter().filter(names_none).cloned().collect()
+}
+
+fn names_model(instance: &Instance) -> bool {
+    read(&instance.config_path).is_none_or(|config| openclaw_config::names_model(config.expose()))
+}
+
+/// Sets the default model of the instances that were set up just now and named none before, where they
+/// need one. A failure takes nothing from what was set up, and is said only.
 pub async fn complete(state: &StateDir, gateway: &GatewayId, instances: &[Instance], means: &Means) {
-    for instance in instances.iter().filter(|instance| instance.set_up.is_some()) {
+    for instance in instances {
         if let Err(why) = complete_one(state, gateway, instance, means).await {
             tracing::warn!(%gateway, "the default model was not set: {why}");
         }
@@ -35,12 +47,15 @@ async fn complete_one(
     instance: &Instance,
     means: &Means,
 ) -> Result<(), String> {
+    let came_along = read(&instance.config_path).and_then(|c| openclaw_config::default_model(c.expose()));
+    if let Some((model, _)) = came_along {
+        let noted = note(state, gateway, &instance.config_path, Some(&model)).await;
+        return noted.map_err(|e| e.to_string());
+    }
     let release = instance.release.as_deref().and_then(Release::parse);
     let Some(model) = release.as_ref().and_then(windows::default_model) else { return Ok(()) };
-    let names_none =
-        || read(&instance.config_path).is_some_and(|c| !openclaw_config::names_model(c.expose()));
     let lacks = |failure: Failure| failure.summary;
-    if !names_none() || !openclaw::lacks_model(gateway, instance, means).await.map_err(lacks)? {
+    if names_model(instance) || !openclaw::lacks_model(gateway, instance, means).await.map_err(lacks)? {
         return Ok(());
     }
     note(state, gateway, &instance.config_path, Some(model)).await.map_err(|e| e.to_string())?;

@@ -187,6 +187,25 @@ fn a_default_model_is_set_where_none_could_be_used_and_only_it_is_taken_back() {
     }
 }
 
+/// OpenClaw 2026.9.6 names one when the key of a provider is set.
+#[test]
+fn a_default_model_that_came_with_the_set_up_goes_with_it() {
+    let home = world("2026.9.6", "manage = true");
+    let stub = CLI.replace(
+        "printf '{\"secrets\"",
+        "printf '{\"agents\":{\"defaults\":{\"model\":{\"primary\":\"anthropic/any\"}}},\"secrets\"",
+    );
+    let cli = home.replace("package/openclaw.mjs", stub);
+    fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
+    sync(&home);
+    configure(&home, "", "command = [\"touch\", \"restarted\"]");
+    assert_eq!(home.run(&["setup", "--undo"]).code, 0);
+    let called = calls(&home);
+    assert!(called.iter().any(|call| call.ends_with("config unset agents.defaults.model")), "{called:?}");
+    assert!(!called.iter().any(|call| call.contains("config set agents")), "{called:?}");
+    home.finish();
+}
+
 #[test]
 fn a_default_model_that_its_owner_changed_since_stays() {
     let home = world("2026.9.6", "manage = true");
@@ -271,7 +290,10 @@ fn a_profile_beside_the_reference_is_told_with_the_command_that_removes_it() {
             shadow.is_some(),
             "{report}"
         );
-        let next = shadow.map(|id| format!("openclaw models auth logout anthropic:{id} --agent main --yes"));
+        let next = shadow.map(|id| match release {
+            "2026.9.6" => format!("openclaw models auth logout anthropic:{id} --agent main --yes"),
+            _ => "openclaw models auth list --agent main".to_owned(),
+        });
         let findings = report["findings"].as_array().unwrap().iter();
         let named = findings.filter(|f| f["code"] == "PROFILE_SHADOWS").map(|f| f["next"].as_str().unwrap());
         assert_eq!(named.collect::<Vec<_>>(), next.as_deref().into_iter().collect::<Vec<_>>());
