@@ -28,6 +28,8 @@ mod codex_profiles;
 mod config;
 #[path = "commands/instances.rs"]
 mod instances;
+#[path = "commands/layouts.rs"]
+mod layouts;
 #[path = "commands/openclaw.rs"]
 mod openclaw;
 #[path = "commands/order.rs"]
