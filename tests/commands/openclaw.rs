@@ -21,6 +21,7 @@ case "$1 $2 $3" in
     sed -i "s#^{#{\"agents\":{\"defaults\":{\"model\":{\"primary\":$4}}},#" "$OPENCLAW_CONFIG_PATH" ;;
 "config unset "*) echo '{}' >"$OPENCLAW_CONFIG_PATH" ;;
 "models status --json")
+    [ ! -e "$HOME/health" ] || { cat "$HOME/health"; exit "$(cat "$HOME/health.exit")"; }
     model=$(cat "$HOME/model" 2>/dev/null || echo anthropic/claude-opus-5)
     echo "{\"resolvedDefault\":\"$model\",\"auth\":{\"missingProvidersInUse\":[\"openai\"]}}" ;;
 "secrets reload --json")
@@ -31,7 +32,6 @@ case "$1 $2 $3" in
     warnings) echo '{"ok":true,"warningCount":2}' ;;
     *) echo "$answer" >&2; exit 1 ;;
     esac ;;
-"models status --json") cat "$HOME/health"; exit "$(cat "$HOME/health.exit")" ;;
 "gateway call gateway.restart.preflight") cat "$HOME/safe" || exit 1 ;;
 *) exit 9 ;;
 esac
