@@ -109,6 +109,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/gateway/models_status.rs", "reads what the gateway's CLI answered"),
     ("src/gateway/openclaw.rs", "hands the gateway's own token to its CLI and reads what that answers"),
     ("src/gateway/profiles.rs", "hands the gateway's own token to its CLI and reads ids out of its answer"),
+    ("src/gateway/rpc.rs", "hands the gateway its own token, and what is to be kept in its secret store"),
     ("src/oauth/endpoint.rs", "sends the request's body"),
     ("src/providers/mod.rs", "hands the source's document to its format"),
     ("src/refresher/claude.rs", "hands the source's document to its format"),

@@ -18,6 +18,9 @@
 #[path = "support/stage.rs"]
 mod stage;
 
+#[path = "support/claw_door.rs"]
+mod claw_door;
+
 #[path = "commands/accounts.rs"]
 mod accounts;
 #[path = "commands/bad_input.rs"]
@@ -32,6 +35,8 @@ mod instances;
 mod layouts;
 #[path = "commands/openclaw.rs"]
 mod openclaw;
+#[path = "commands/openclaw_rpc.rs"]
+mod openclaw_rpc;
 #[path = "commands/order.rs"]
 mod order;
 #[path = "commands/providers.rs"]

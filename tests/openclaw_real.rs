@@ -31,9 +31,11 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
     let pairs: Vec<Pair> = ["one", "two", "three"].map(Pair::invent).into();
     claw.rotate(&pairs[0]);
     claw.configure_tokensink("manage = true", NO_RESTART);
+    claw.note_runs();
     println!("gateway ready in {:.1?}", claw.start());
     let mut daemon = claw.daemon();
     println!("set up in {:.1?}", daemon.until("gateway claw reloaded"));
+    assert_eq!(claw.runs("config set"), 2);
     let turn = claw.turn();
     assert!(turn.used(&pairs[0].access), "{turn:?}\n{}", claw.story());
 
@@ -44,6 +46,12 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
     let turn = claw.turn();
     println!("rotation to first turn with the new token: {:.1?}", began.elapsed());
     assert!(turn.used(&pairs[1].access), "{turn:?}");
+    // The gateway was called over its own port each time.
+    assert_eq!(claw.runs("secrets reload"), 0);
+    let began = Instant::now();
+    claw.cli(&["secrets", "reload", "--json"]).ok();
+    println!("the same reload by the CLI: {:.1?}", began.elapsed());
+    assert_eq!(claw.runs("secrets reload"), 1, "runs are noted");
     let status = claw.tokensink(&["status", "--json"]);
     println!("{status}");
     // Both call a reference with a live token well.

@@ -67,6 +67,18 @@ pub fn default_model(release: &Release) -> Option<&'static str> {
     found.map(|(_, model)| model)
 }
 
+/// The releases whose gateway takes a call over its loopback port from a program with its token alone,
+/// first and last, and the protocol they speak. Seen with 2026.5.28, 6.11, 7.1, 8.2 and 9.6; 2026.3.13
+/// speaks protocol 3 and gives such a caller no rights. What is in between proves itself at each call.
+const CALLS: (Release, Release, u32) = (Release::new(2026, 5, 28), Release::new(2026, 9, 6), 4);
+
+/// The protocol of a release's loopback port; `None` for a release that is called by its CLI only.
+#[must_use]
+pub fn protocol_of(release: &Release) -> Option<u32> {
+    let (first, last, protocol) = CALLS;
+    (first <= *release && *release <= last).then_some(protocol)
+}
+
 /// Where an instance's configuration says that its key comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySource {

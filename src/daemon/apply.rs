@@ -1,6 +1,7 @@
 //! Carrying changes to gateways and commands, and recording how that went. Long: every call here
 //! runs in a task of its own, never inside a pass.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use crate::base::credential::{Credential, SourceReading};
@@ -19,6 +20,7 @@ use crate::daemon::store::{StateDir, identity_in};
 use crate::daemon::world::{self, World};
 use crate::format::mirror;
 use crate::gateway::openclaw::{Instance, Reference};
+use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
 use crate::gateway::{self, Applied, Means, Order, UnderWay};
 use crate::sinks::openclaw::{Wanted, probe};
@@ -159,6 +161,10 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
     let around = world.around(&sink.id);
     let seen = probe::probe(wanted.state_dir, &around);
     let supply = wanted.supply(&seen, &around);
+    let owner = std::fs::metadata(wanted.state_dir).ok().map(|directory| directory.uid());
+    let door = seen.release.as_ref().zip(seen.config.as_ref()).and_then(|(release, config)| {
+        Door::of(release, config.expose(), &seen.environment, &seen.secrets, owner)
+    });
     let instance = Instance {
         program: seen.program?,
         environment: seen.environment,
@@ -169,6 +175,7 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         installed_at: seen.installed_at,
         identity: identity_in(&world.surroundings.state_dir(), &sink.id),
         is_contained: around.container.is_some(),
+        door,
         set_up: None,
     };
     let reference = Reference {

@@ -1,5 +1,5 @@
 //! The few facts that are read from `openclaw.json`: its last writer's version, the agents' own
-//! directories, its profiles and their order, and where a provider's key comes from. Never written here. The file may be JSON5-like
+//! directories, its profiles and their order, where a provider's key comes from, how its gateway listens. Never written here. The file may be JSON5-like
 //! (comments, trailing commas, bare keys); what cannot be read is the same as not there, because
 //! no decision is ever made more permissive by a missing fact.
 //! Facts: OpenClaw 2026.2.26 and 2026.9.6.
@@ -7,6 +7,7 @@
 use jsonc_parser::{JsonObject, JsonValue, ParseOptions, parse_to_value};
 
 use super::text_of;
+use crate::base::secret::Secret;
 
 /// The release that wrote the configuration last (`meta.lastTouchedVersion`).
 #[must_use]
@@ -139,6 +140,59 @@ pub fn names_model(bytes: &[u8]) -> bool {
         };
     }
     at.get("primary").is_some() || at.get("$include").is_some()
+}
+
+/// Where a gateway listens and what it asks of a caller, as far as its configuration says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listener {
+    /// Its port.
+    pub port: Option<u16>,
+    /// Its own token.
+    pub token: Option<Secret>,
+}
+
+/// How the gateway listens; `None` unless it is a local one on loopback without TLS whose callers
+/// are known by a token, and all that is said is said plainly (no reference, no variable, no include).
+#[must_use]
+pub fn listener(bytes: &[u8]) -> Option<Listener> {
+    let root = root(bytes)?;
+    if root.get("$include").is_some() {
+        return None;
+    }
+    let gateway = match root.get("gateway") {
+        None => return Some(Listener::default()),
+        Some(JsonValue::Object(gateway)) if gateway.get("$include").is_none() => gateway,
+        Some(_) => return None,
+    };
+    let says = |key: &str, usual: &str| match gateway.get(key) {
+        None => true,
+        Some(JsonValue::String(said)) => said == usual,
+        Some(_) => false,
+    };
+    let is_plain = match gateway.get("tls") {
+        None => true,
+        Some(JsonValue::Object(tls)) => tls.get_boolean("enabled") == Some(false),
+        Some(_) => false,
+    };
+    let port = match gateway.get("port") {
+        None => None,
+        Some(JsonValue::Number(port)) => Some(port.parse().ok().filter(|port| *port != 0)?),
+        Some(_) => return None,
+    };
+    let token = match gateway.get("auth") {
+        None => None,
+        Some(JsonValue::Object(auth)) if auth.get_string("mode").is_none_or(|mode| mode == "token") => {
+            match auth.get("token") {
+                None => None,
+                Some(JsonValue::String(token)) if !token.contains("${") => {
+                    Some(Secret::new(token.to_string())).filter(|token| !token.is_blank())
+                }
+                Some(_) => return None,
+            }
+        }
+        Some(_) => return None,
+    };
+    (is_plain && says("mode", "local") && says("bind", "loopback")).then_some(Listener { port, token })
 }
 
 /// Whether a model of `provider` runs in the provider's own CLI, which uses that CLI's own login
@@ -282,6 +336,38 @@ mod tests {
         ] {
             assert!(names_model(odd.as_bytes()) && default_model(odd.as_bytes()).is_none(), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_gateway_is_called_only_where_everything_is_said_plainly() {
+        let said = |gateway: &str| listener(format!("{{gateway: {gateway}}}").as_bytes());
+        let token = Some(Secret::new("made-up".into()));
+        let plain =
+            r#"{"mode":"local","port":18789,"bind":"loopback","auth":{"mode":"token","token":"made-up"}}"#;
+        assert_eq!(said(plain), Some(Listener { port: Some(18_789), token: token.clone() }));
+        assert_eq!(said(r#"{"auth":{"token":"made-up"}}"#), Some(Listener { port: None, token }));
+        assert_eq!(said("{}"), Some(Listener::default()));
+        assert_eq!(listener(b"{}"), Some(Listener::default()));
+        for unclear in [
+            r#"{"bind":"lan"}"#,
+            r#"{"bind":7}"#,
+            r#"{"mode":"remote"}"#,
+            r#"{"tls":{"enabled":true}}"#,
+            r#"{"tls":{}}"#,
+            r#"{"port":0}"#,
+            r#"{"port":70000}"#,
+            r#"{"port":"18789"}"#,
+            r#"{"auth":{"mode":"password"}}"#,
+            r#"{"auth":{"token":{"source":"env","id":"X"}}}"#,
+            r#"{"auth":{"token":"${OPENCLAW_GATEWAY_TOKEN}"}}"#,
+            r#"{"auth":"token"}"#,
+            r#"{"$include":"gateway.json"}"#,
+            "[]",
+        ] {
+            assert_eq!(said(unclear), None, "{unclear}");
+        }
+        assert_eq!(listener(b"{"), None);
+        assert_eq!(listener(br#"{"$include":"x"}"#), None);
     }
 
     #[test]

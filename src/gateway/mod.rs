@@ -8,6 +8,7 @@ pub mod models_status;
 pub mod openclaw;
 pub mod probe;
 pub mod profiles;
+pub mod rpc;
 pub mod unit;
 
 use std::collections::BTreeMap;

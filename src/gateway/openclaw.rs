@@ -1,12 +1,16 @@
-//! An OpenClaw gateway through its own CLI: its documented reload, which re-reads everything that
-//! its configuration refers to without interrupting a turn, and, where the owner agreed, the set-up
-//! of that reference. Never `doctor --fix`, never a signal: SIGUSR1 opens an inspector in 2026.9.6.
+//! An OpenClaw gateway through its loopback port (`rpc`) where that is plainly open, and its own CLI
+//! otherwise: its documented reload, which re-reads everything that its configuration refers to
+//! without interrupting a turn, and, where the owner agreed, the set-up of that reference by the CLI. Never `doctor --fix`, never a signal: SIGUSR1 opens an inspector in 2026.9.6.
 //! Facts: OpenClaw 2026.2.26 (first with a reload), 2026.7.1, 2026.8.2 and 2026.9.6 by running.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde_json::Value;
+
+use super::rpc::{self, CallError, Door};
 use super::{Means, container};
 use crate::base::code::Code;
 use crate::base::id::GatewayId;
@@ -47,6 +51,8 @@ pub struct Instance {
     pub installed_at: Option<Timestamp>,
     /// It runs in a container, and its CLI with it.
     pub is_contained: bool,
+    /// Its loopback port, where it can be called there.
+    pub door: Option<Door>,
     /// What its configuration shall refer to, where the owner agreed and it does not yet.
     pub set_up: Option<Reference>,
 }
@@ -181,6 +187,21 @@ struct Call<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reloaded(Option<u64>);
 
+impl Reloaded {
+    /// What an answer says; one that is not `ok` counts nothing.
+    fn of(answer: &Value) -> Self {
+        Self(answer.get("warningCount").and_then(Value::as_u64).filter(|_| is_ok(answer)))
+    }
+}
+
+fn is_ok(answer: &Value) -> bool {
+    answer.get("ok").and_then(Value::as_bool) == Some(true)
+}
+
+/// No parameters: `{}`.
+#[derive(Serialize)]
+struct Empty {}
+
 /// As whom the CLI comes to the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Identity {
@@ -248,6 +269,9 @@ impl Call<'_> {
     }
 
     async fn reload(&self) -> Result<Reloaded, Failure> {
+        if let Some(answer) = self.ask("secrets.reload", Empty {}).await? {
+            return Ok(Reloaded::of(&answer));
+        }
         match self.reload_as(Identity::Owner).await {
             // From 2026.5 on a CLI has the rights of its first use; without that of a reload somebody
             // would have to approve more. One that comes for the first time gets what it asks for.
@@ -258,14 +282,30 @@ impl Call<'_> {
         }
     }
 
+    /// Asks the gateway itself; `None` where the CLI has to be asked instead.
+    async fn ask<P: Serialize>(&self, method: &str, params: P) -> Result<Option<Value>, Failure> {
+        let Some(door) = &self.instance.door else { return Ok(None) };
+        match rpc::call(door, method, params).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(CallError::Down) => {
+                Err(self.failure(format!("{} does not answer", self.gateway)).meaning(Then::Down))
+            }
+            Err(CallError::Unavailable) => {
+                Err(self.failure(format!("{} could not do {method} now", self.gateway)))
+            }
+            Err(CallError::Unclear(why)) => {
+                tracing::debug!(gateway = %self.gateway, method, why, "the CLI is asked instead");
+                Ok(None)
+            }
+        }
+    }
+
     async fn reload_as(&self, identity: Identity) -> Result<Reloaded, Failure> {
         let finished = self.run(&["secrets", "reload", "--json"], identity).await?;
         let stdout = String::from_utf8_lossy(finished.stdout.bytes.expose()).into_owned();
-        let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap_or_default();
-        let warnings = answer.get("warningCount").and_then(serde_json::Value::as_u64);
-        let is_ok = answer.get("ok").and_then(serde_json::Value::as_bool) == Some(true);
-        if finished.succeeded() && is_ok {
-            return Ok(Reloaded(warnings));
+        let answer: Value = serde_json::from_str(&stdout).unwrap_or_default();
+        if finished.succeeded() && is_ok(&answer) {
+            return Ok(Reloaded::of(&answer));
         }
         let said = stdout + &String::from_utf8_lossy(finished.stderr.bytes.expose());
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));

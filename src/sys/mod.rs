@@ -9,6 +9,7 @@ pub(crate) mod failpoint;
 pub mod lock;
 pub mod log;
 pub mod paths;
+pub mod peer;
 pub mod process;
 pub mod random;
 pub mod search;

@@ -38,7 +38,7 @@ esac
 "#;
 
 /// An OpenClaw of that release behind `bin/openclaw`, with a database, and a sink for it.
-fn world(release: &str, keys: &str) -> Home {
+pub fn world(release: &str, keys: &str) -> Home {
     let mut home = Home::new();
     home.mkdir("bin");
     package(&home, "package", release);
@@ -73,22 +73,22 @@ fn package(home: &Home, directory: &str, release: &str) {
     fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn mirror(home: &Home) -> PathBuf {
+pub fn mirror(home: &Home) -> PathBuf {
     home.path(".local/state/tokensink/mirrors/claw.json")
 }
 
 /// What the CLI was called with, oldest first.
-fn calls(home: &Home) -> Vec<String> {
+pub fn calls(home: &Home) -> Vec<String> {
     let text = fs::read_to_string(home.path("calls")).unwrap_or_default();
     let ours = home.path("").display().to_string();
     text.lines().map(|line| line.replace(&ours, "~")).collect()
 }
 
-fn sync(home: &Home) -> Value {
+pub fn sync(home: &Home) -> Value {
     home.run(&["sync", "--json"]).json()
 }
 
-fn codes(report: &Value) -> Vec<(String, String)> {
+pub fn codes(report: &Value) -> Vec<(String, String)> {
     let findings = report["findings"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     findings.map(|f| (text(&f["code"]), text(&f["severity"]))).collect()
@@ -104,7 +104,7 @@ fn set_up(home: &Home) {
     home.write(".openclaw/openclaw.json", config.to_string());
 }
 
-const RELOAD: &str = "~/.openclaw secrets reload --json";
+pub const RELOAD: &str = "~/.openclaw secrets reload --json";
 
 #[test]
 fn a_set_up_begins_with_a_reload_that_works_and_ends_with_one() {

@@ -140,6 +140,23 @@ impl OpenClaw {
         program
     }
 
+    /// Notes from now on what the program `openclaw` is run for, whoever runs it.
+    pub fn note_runs(&self) {
+        let (log, node) = (self.home.join("runs"), npm::node());
+        let script =
+            format!("#!/bin/sh\necho \"$*\" >>{}\nexec {}/bin/node \"$@\"\n", log.display(), node.display());
+        let wrapper = self.home.join("bin/node");
+        fs::create_dir_all(self.home.join("bin")).expect("it is ours");
+        fs::write(&wrapper, script).expect("it is ours");
+        fs::set_permissions(wrapper, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
+    /// How often it was run with `words`.
+    pub fn runs(&self, words: &str) -> usize {
+        let text = fs::read_to_string(self.home.join("runs")).unwrap_or_default();
+        text.lines().filter(|line| line.contains(words)).count()
+    }
+
     /// `openclaw.json`.
     pub fn config(&self) -> Value {
         let bytes = fs::read(self.state.join("openclaw.json")).expect("it was written");
