@@ -37,6 +37,8 @@ mod layouts;
 mod openclaw;
 #[path = "commands/openclaw_rpc.rs"]
 mod openclaw_rpc;
+#[path = "commands/openclaw_store.rs"]
+mod openclaw_store;
 #[path = "commands/order.rs"]
 mod order;
 #[path = "commands/providers.rs"]

@@ -223,6 +223,85 @@ fn a_new_install_with_a_setup_token_makes_its_turns_and_all_of_it_can_be_taken_b
     assert!(!claw.mirror().exists());
 }
 
+/// The releases that `RELEASES` names, of those given; all without it.
+fn wanted<const N: usize>(releases: [&'static str; N]) -> impl Iterator<Item = &'static str> {
+    let only = std::env::var("RELEASES").ok();
+    releases.into_iter().filter(move |r| only.as_ref().is_none_or(|only| only.split(' ').any(|o| o == *r)))
+}
+
+#[test]
+#[ignore = "long: make test-openclaw"]
+fn a_gateway_that_cannot_read_our_file_is_handed_each_token_for_its_own_store() {
+    for release in wanted(["2026.8.2", "2026.9.6"]) {
+        let mut claw = OpenClaw::new(release);
+        let pairs: Vec<Pair> = ["one", "two", "three"].map(Pair::invent).into();
+        claw.rotate(&pairs[0]);
+        // It is in no container, and none is touched: nothing here takes a restart.
+        claw.configure_tokensink("manage = true", "container = \"claw\"");
+        claw.note_runs();
+        claw.start();
+        let mut daemon = claw.daemon();
+        println!("{release}: set up in {:.1?}", daemon.until("gateway claw reloaded"));
+        let turn = claw.turn();
+        assert!(turn.used(&pairs[0].access), "{turn:?}\n{}", claw.story());
+
+        let began = Instant::now();
+        claw.rotate(&pairs[1]);
+        daemon.until("gateway claw reloaded");
+        println!("{release}: handed over in {:.1?}", began.elapsed());
+        let turn = claw.turn();
+        println!("{release}: rotation to first turn with the new token: {:.1?}", began.elapsed());
+        assert!(turn.used(&pairs[1].access), "{turn:?}\n{}", claw.story());
+        assert_eq!(
+            (claw.runs("secrets store"), claw.runs("secrets reload")),
+            (0, 0),
+            "{release}: all by calls"
+        );
+
+        // Its CLI writes the store of a gateway that is down.
+        claw.stop();
+        claw.rotate(&pairs[2]);
+        daemon.until("does not answer");
+        claw.start();
+        let turn = claw.turn();
+        assert!(turn.used(&pairs[2].access), "{turn:?}\n{}", claw.story());
+        claw.tokensink(&["sync"]).ok();
+        assert!(!claw.mirror().exists() && claw.files_named("auth-profiles.json").is_empty());
+        for pair in &pairs {
+            assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
+        }
+        println!("{release}: the token is in {:?}", claw.files_with(&pairs[2].access));
+
+        claw.configure_tokensink("", "container = \"claw\"");
+        println!("{}", claw.tokensink(&["setup", "--undo"]).ok());
+        assert!(claw.config().pointer("/models/providers/anthropic/apiKey").is_none());
+    }
+}
+
+#[test]
+#[ignore = "long: make test-openclaw"]
+fn a_port_that_is_open_to_us_is_called_and_no_cli_is_run() {
+    for release in wanted(["2026.5.28", "2026.6.11", "2026.7.1", "2026.8.2"]) {
+        let mut claw = OpenClaw::new(release);
+        let pairs: Vec<Pair> = ["one", "two"].map(Pair::invent).into();
+        claw.rotate(&pairs[0]);
+        claw.configure_tokensink("manage = true", NO_RESTART);
+        claw.note_runs();
+        claw.start();
+        let mut daemon = claw.daemon();
+        daemon.until("gateway claw reloaded");
+        let turn = claw.turn();
+        assert!(turn.used(&pairs[0].access), "{turn:?}\n{}", claw.story());
+        let began = Instant::now();
+        claw.rotate(&pairs[1]);
+        daemon.until("gateway claw reloaded");
+        println!("{release}: reloaded in {:.1?}", began.elapsed());
+        let turn = claw.turn();
+        assert!(turn.used(&pairs[1].access), "{turn:?}\n{}", claw.story());
+        assert_eq!(claw.runs("secrets reload"), 0, "{release}");
+    }
+}
+
 /// What a release showed.
 struct Row {
     release: &'static str,
@@ -377,11 +456,9 @@ fn every_release_of_the_matrix_is_supplied_in_its_own_way() {
         "2026.8.2",
         "2026.9.6",
     ];
-    let only = std::env::var("RELEASES").ok();
-    let wanted =
-        RELEASES.into_iter().filter(|r| only.as_ref().is_none_or(|only| only.split(' ').any(|o| o == *r)));
     // One that fails costs its own line only.
-    let rows: Vec<_> = wanted.map(|release| (release, std::panic::catch_unwind(|| row(release)))).collect();
+    let rows: Vec<_> =
+        wanted(RELEASES).map(|release| (release, std::panic::catch_unwind(|| row(release)))).collect();
     println!(
         "release    ready  first supply  rotation→turn  downtime, s  read after down  wrong mode  unknown  \
          restart→turn  downtime, s"

@@ -14,7 +14,7 @@ use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::daemon::{apply, detect, model};
-use crate::gateway::openclaw;
+use crate::gateway::openclaw::{self, KeyPlace};
 use crate::gateway::unit::Managers;
 use crate::sys::atomic_file::{self, Expected, Policy};
 use crate::sys::paths::Surroundings;
@@ -69,7 +69,7 @@ pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<
     Exit::Done
 }
 
-/// Makes every OpenClaw that refers to a file of ours forget it, and removes the file.
+/// Makes every OpenClaw that refers to what we supply forget it, and removes our file.
 fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
     let world = match load::world(surroundings, only) {
         Ok((world, _)) => world,
@@ -86,7 +86,7 @@ fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
     world.recall(&load::remembered(&state).0);
     let references = apply::references(&world);
     if references.is_empty() {
-        output::print("no OpenClaw refers to a file of ours; nothing to do\n");
+        output::print("no OpenClaw refers to anything of ours; nothing to do\n");
         return Exit::Done;
     }
     let means = apply::means(&world, &Managers::default());
@@ -96,9 +96,14 @@ fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
                 output::print(&format!("{gateway} has no default model {model} any more\n"));
             }
             openclaw::take_back(gateway, instance, reference, &means).await.map_err(|f| f.summary)?;
-            let removed = std::fs::remove_file(&reference.path);
-            removed.map_err(|error| format!("{}: {error}", reference.path.display()))?;
-            output::print(&format!("{gateway} does not refer to {} any more\n", reference.path.display()));
+            let what = match &reference.place {
+                KeyPlace::File { path, .. } => {
+                    std::fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                    path.display().to_string()
+                }
+                KeyPlace::Entry { name } => name.clone(),
+            };
+            output::print(&format!("{gateway} does not refer to {what} any more\n"));
         }
         Ok::<_, String>(())
     });

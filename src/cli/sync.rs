@@ -89,7 +89,7 @@ fn dry_run(world: &World, state: &StateDir, is_json: bool) -> Exit {
         let place = seen.places.get(&write.target).map_or("", |p| &p.observed.path);
         let _ = writeln!(text, "write    {}  {} ({})", write.target, place, write.reason.as_str());
     }
-    for delivery in &plan.deliveries {
+    for delivery in plan.deliveries.iter().chain(&plan.handed) {
         let _ = writeln!(text, "deliver  {}", delivery.target);
     }
     for apply in &plan.applies {
@@ -117,7 +117,7 @@ fn planned(plan: &Plan) -> Vec<Value> {
         json!({"action": "write", "sink": w.target.sink, "target": w.target.to_string(), "login": w.login,
                "reason": w.reason.as_str(), "generation": w.generation})
     });
-    let deliveries = plan.deliveries.iter().map(|d| {
+    let deliveries = plan.deliveries.iter().chain(&plan.handed).map(|d| {
         json!({"action": "deliver", "sink": d.target.sink, "target": d.target.to_string(), "login": d.login,
                "generation": d.generation})
     });

@@ -248,6 +248,8 @@ pub enum TargetContent {
     Refused(Code, String),
     /// Not a file: a command that is handed the credential.
     Delivery,
+    /// Not a file: the gateway is handed the token when the change is applied to it.
+    Handed,
     /// A document that somebody may be writing at this moment; to be looked at again.
     Torn,
     /// The gateway uses the source itself; there is nothing to hand over.
@@ -261,6 +263,8 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// Commands to run after the files.
     pub deliveries: Vec<Delivery>,
+    /// Targets that get the generation when their gateways' change is applied.
+    pub handed: Vec<Delivery>,
     /// Gateways whose sinks change.
     pub applies: Vec<Apply>,
     /// Generations seen for the first time.
@@ -277,7 +281,10 @@ impl Plan {
     /// True when the pass would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.deliveries.is_empty() && self.applies.is_empty()
+        self.writes.is_empty()
+            && self.deliveries.is_empty()
+            && self.handed.is_empty()
+            && self.applies.is_empty()
     }
 }
 
@@ -329,7 +336,7 @@ pub struct Write {
     pub keeps_displaced: bool,
 }
 
-/// One command to run with the credential on its standard input.
+/// A generation for a target that is no file: a command, or an entry of a gateway's own store.
 #[derive(Debug)]
 pub struct Delivery {
     /// The target.

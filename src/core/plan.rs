@@ -68,11 +68,11 @@ pub fn plan(
                 hindrance: hindrance(target, desired, memory),
                 is_settling: is_settling(target, login_memory, now),
             };
-            let before = (plan.writes.len(), plan.deliveries.len());
+            let before = (plan.writes.len(), plan.deliveries.len() + plan.handed.len());
             step.plan(current.as_ref(), key, now, &mut plan);
             let is_news = |write: &Write| write.reason != WriteReason::Expiry;
             let is_written = plan.writes.get(before.0..).is_some_and(|new| new.iter().any(is_news));
-            if is_written || plan.deliveries.len() > before.1 {
+            if is_written || plan.deliveries.len() + plan.handed.len() > before.1 {
                 let force = needs_apply.entry(sink.id.clone()).or_insert(Force::Nothing);
                 *force = target.force.max(*force);
             } else if target.needs_set_up
@@ -113,14 +113,15 @@ fn targets_by_login<'a>(
 /// True while a gateway that keeps what it has read may write it back over a new generation: until
 /// its reload is proved by what it does not write any more (OpenClaw 2026.2.26 to 3.31).
 fn is_settling(target: &ObservedTarget, login: Option<&LoginMemory>, now: Timestamp) -> bool {
-    let keeps_a_snapshot = target.force == Force::Reload && target.form != Some(SupplyForm::Mirror);
+    let keeps_a_snapshot = target.force == Force::Reload && matches!(target.form, Some(SupplyForm::Entry(_)));
     let newest = login.and_then(LoginMemory::newest);
     keeps_a_snapshot && newest.is_some_and(|record| now.since(record.seen_at) < SETTLING)
 }
 
 /// Why the configuration of a target's gateway, which does not name it yet, cannot be made to.
 fn hindrance(target: &ObservedTarget, desired: &Desired, memory: &Memory) -> Option<String> {
-    if !target.needs_set_up {
+    let is_handed = target.content == TargetContent::Handed;
+    if !(target.needs_set_up || is_handed) {
         return None;
     }
     let reads = |g: &&DesiredGateway| g.sinks.contains(&target.id.sink) && g.apply != ApplyRule::Never;
@@ -129,9 +130,13 @@ fn hindrance(target: &ObservedTarget, desired: &Desired, memory: &Memory) -> Opt
             "no [[gateway]] that may be reloaded names this sink, so nothing would follow it".to_owned(),
         );
     };
+    if !target.needs_set_up {
+        return None;
+    }
     let unfit = memory.gateways.get(&gateway.id)?.unfit.as_ref()?;
-    (Some(unfit) == target.release.as_ref())
-        .then(|| format!("the configuration of OpenClaw {unfit} could not be made to refer to our file"))
+    (Some(unfit) == target.release.as_ref()).then(|| {
+        format!("the configuration of OpenClaw {unfit} could not be made to refer to what it is given")
+    })
 }
 
 fn apply_of(
@@ -254,7 +259,8 @@ impl Step<'_> {
                 return (TargetState::Missing, Some(Code::Missing));
             }
             TargetContent::Unreadable(why) => return self.fail(Code::Unreadable, why, plan),
-            TargetContent::Delivery => return self.deliver(current, plan),
+            TargetContent::Delivery => return self.deliver(current, &mut plan.deliveries),
+            TargetContent::Handed => return self.deliver(current, &mut plan.handed),
             TargetContent::Torn => return (TargetState::Stale, None),
             TargetContent::NotNeeded => return (TargetState::Current, None),
             TargetContent::Absent => None,
@@ -375,7 +381,11 @@ impl Step<'_> {
         }
     }
 
-    fn deliver(&self, current: Option<&Current<'_>>, plan: &mut Plan) -> (TargetState, Option<Code>) {
+    fn deliver(
+        &self,
+        current: Option<&Current<'_>>,
+        deliveries: &mut Vec<Delivery>,
+    ) -> (TargetState, Option<Code>) {
         let delivered = self.memory.and_then(|m| m.generation.as_ref());
         let Some(current) = current else {
             return (if delivered.is_some() { TargetState::Current } else { TargetState::Missing }, None);
@@ -383,7 +393,7 @@ impl Step<'_> {
         if delivered == Some(&current.generation) {
             return (TargetState::Current, None);
         }
-        plan.deliveries.push(Delivery {
+        deliveries.push(Delivery {
             target: self.target.id.clone(),
             login: self.login.id.clone(),
             generation: current.generation.clone(),

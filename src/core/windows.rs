@@ -1,5 +1,6 @@
 //! In which way an OpenClaw is supplied, by its release and what is seen of it: its JSON store is
-//! written under its lock, or its configuration refers to a file of ours, or nothing is written.
+//! written under its lock, or its configuration refers to a file of ours, or its own secret store is
+//! handed the token, or nothing is written.
 //! Facts: the JSON stores of 2026.1.29 to 2026.3.31 (2026.2.9, 2.25, 2.26, 3.13 and 3.31 by
 //! running), references in seven releases from 2026.2.26 to 2026.9.6 by running.
 
@@ -53,6 +54,8 @@ pub fn window_of(release: &Release) -> Option<Window> {
 /// them were seen to follow such a reference at a reload (2026.2.26, 3.13, 5.28, 6.11, 7.1, 8.2, 9.6);
 /// the others prove it themselves, because a set-up is taken back when its reload does not.
 const REFERENCES: (Release, Release) = (Release::new(2026, 2, 26), Release::new(2026, 9, 6));
+/// The first release with a secret store of its own (2026.8.2 and 2026.9.6 by running).
+const SECRETS: Release = Release::new(2026, 8, 2);
 
 /// The default model for a release whose own is not Anthropic's: what its `onboard` would set for an
 /// Anthropic login (2026.5.28, 6.11, 7.1, 8.2, 9.6). `None` where nothing is known, and for releases whose
@@ -86,6 +89,8 @@ pub enum KeySource {
     Store,
     /// From our file.
     Mirror,
+    /// From our entry of the instance's own secret store.
+    Entry,
     /// From elsewhere: its owner has decided.
     Elsewhere,
 }
@@ -105,8 +110,8 @@ pub struct Seen<'a> {
     pub runs_in_cli: bool,
     /// The owner lets us set up its configuration.
     pub may_set_up: bool,
-    /// It can read a file of ours.
-    pub sees_ours: bool,
+    /// Its gateway cannot read a file of ours: it is in a container, or another user's.
+    pub is_apart: bool,
 }
 
 /// In which way an instance is supplied.
@@ -117,6 +122,11 @@ pub enum Supply {
     /// It refers to our file.
     Reference {
         /// It does not yet: its configuration has to be set up.
+        needs_set_up: bool,
+    },
+    /// Its own secret store is handed the token.
+    Entry {
+        /// Its configuration does not refer to the entry yet: it has to be set up.
         needs_set_up: bool,
     },
     /// It uses the login of the provider's CLI itself.
@@ -134,6 +144,9 @@ pub fn supply(seen: Seen<'_>) -> Supply {
     if seen.key == KeySource::Mirror {
         return Supply::Reference { needs_set_up: false };
     }
+    if seen.key == KeySource::Entry {
+        return Supply::Entry { needs_set_up: false };
+    }
     if !seen.is_sqlite
         && let Some(window) = seen.release.and_then(window_of)
     {
@@ -149,10 +162,13 @@ pub fn supply(seen: Seen<'_>) -> Supply {
         _ if !seen.is_referable => {
             "this provider is left to OpenClaw's own login (`openclaw models auth login`)"
         }
-        _ if can_refer && seen.key == KeySource::Store && !seen.sees_ours => {
-            "it runs in a container that does not see the directory of our files, which has to be mounted there under its own name"
-        }
         _ if can_refer => match (seen.key, seen.may_set_up) {
+            (KeySource::Store, true) if seen.is_apart && seen.release.is_some_and(|r| SECRETS <= *r) => {
+                return Supply::Entry { needs_set_up: true };
+            }
+            (KeySource::Store, true) if seen.is_apart => {
+                "its gateway cannot read a file of ours, and this release has no secret store of its own: where it runs in a container, the directory of our files has to be mounted there under its own name"
+            }
             (KeySource::Store, true) => return Supply::Reference { needs_set_up: true },
             (KeySource::Store, false) => {
                 "it is supplied through a file that its configuration refers to, once a sink of kind openclaw has manage = true"
@@ -184,7 +200,7 @@ mod tests {
             is_referable: true,
             runs_in_cli: false,
             may_set_up: false,
-            sees_ours: true,
+            is_apart: false,
         };
         change(&mut seen);
         supply(seen)
@@ -231,6 +247,22 @@ mod tests {
             let served = decided(release, is_sqlite, |seen| seen.key = KeySource::Mirror);
             assert_eq!(served, Supply::Reference { needs_set_up: false }, "{release}");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_cannot_read_our_file_is_handed_the_token_where_it_has_a_secret_store() {
+        for release in ["2026.8.2", "2026.9.6"] {
+            let agreed = decided(release, true, |seen| (seen.may_set_up, seen.is_apart) = (true, true));
+            assert_eq!(agreed, Supply::Entry { needs_set_up: true }, "{release}");
+            let not_asked = decided(release, true, |seen| seen.is_apart = true);
+            assert_eq!(refused(&not_asked), Some(Code::StoreRetired), "{release}");
+        }
+        for release in ["2026.5.28", "2026.7.1", "2026.9.7"] {
+            let agreed = decided(release, true, |seen| (seen.may_set_up, seen.is_apart) = (true, true));
+            assert_eq!(refused(&agreed), Some(Code::StoreRetired), "{release}");
+        }
+        let named = decided("2027.1.1", true, |seen| seen.key = KeySource::Entry);
+        assert_eq!(named, Supply::Entry { needs_set_up: false }, "who refers to our entry gets it");
     }
 
     #[test]

@@ -11,15 +11,15 @@ use crate::base::secret::Document;
 use crate::base::time::Timestamp;
 use crate::config::settings::{GatewaySettings, SinkSettings};
 use crate::core::apply;
-use crate::core::memory::{Failure, GatewayMemory, LastAction, Memory, Then};
+use crate::core::memory::{Failure, GatewayMemory, LastAction, LoginMemory, Memory, Then};
 use crate::core::model::{Delivery, Force, Observed};
 use crate::core::windows::Supply;
 use crate::daemon::model;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::{StateDir, identity_in};
-use crate::daemon::world::{self, World};
+use crate::daemon::world::{self, Source, World};
 use crate::format::mirror;
-use crate::gateway::openclaw::{Instance, Reference};
+use crate::gateway::openclaw::{Entry, Instance, KeyPlace, Reference};
 use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
 use crate::gateway::{self, Applied, Means, Order, UnderWay};
@@ -122,40 +122,77 @@ pub fn means(world: &World, managers: &Managers) -> Means {
     }
 }
 
+/// An OpenClaw instance that can be asked to reload.
+#[derive(Debug)]
+pub struct Reachable {
+    /// How to reach it.
+    pub instance: Instance,
+    /// The entry of its own secret store that is to be handed the token, and where the token is.
+    entry: Option<(String, Source)>,
+}
+
+impl Reachable {
+    /// With the token as it is at the source now; without it if that is no login that a pass has
+    /// judged to be the current one. It is kept for this attempt only.
+    fn with_token(self, memory: &Memory, key: Option<&FingerprintKey>, is_retry: bool) -> Instance {
+        let entry = self.entry.map(|(name, source)| {
+            let newest = memory.logins.get(&source.login).and_then(LoginMemory::newest);
+            let token = match (source.read().reading, key, newest) {
+                (SourceReading::Ok(credential), Some(key), Some(newest))
+                    if key.generation(&credential) == newest.generation =>
+                {
+                    Some(credential.access)
+                }
+                _ => None,
+            };
+            Entry { name, token, is_retry }
+        });
+        Instance { entry, ..self.instance }
+    }
+}
+
 /// The OpenClaw instances whose sinks a gateway reads, as far as they can be asked to reload.
 #[must_use]
-pub fn instances(world: &World, memory: &Memory, gateway: &GatewaySettings) -> Vec<Instance> {
+pub fn instances(world: &World, memory: &Memory, gateway: &GatewaySettings) -> Vec<Reachable> {
     let unfit = memory.gateways.get(&gateway.id).and_then(|known| known.unfit.clone());
     let sinks = world.settings.sinks.iter().filter(|sink| gateway.sinks.contains(&sink.id));
     let found = sinks.filter_map(|sink| {
         let (supply, instance, reference) = reached(world, sink)?;
+        let entry = match &reference.place {
+            KeyPlace::Entry { name } => Some((name.clone(), world.source(&sink.login)?.clone())),
+            KeyPlace::File { .. } => None,
+        };
         match supply {
-            Supply::Reference { needs_set_up: true } if unfit.is_none() || unfit != instance.release => {
-                Some(Instance { set_up: Some(reference), ..instance })
+            Supply::Reference { needs_set_up } | Supply::Entry { needs_set_up } => {
+                let is_fit = unfit.is_none() || unfit != instance.release;
+                let instance = Instance { set_up: needs_set_up.then_some(reference), ..instance };
+                (is_fit || !needs_set_up).then_some(Reachable { instance, entry })
             }
-            Supply::Reference { needs_set_up: false } => Some(instance),
-            Supply::Store(window) if !window.is_read_live => Some(instance),
+            Supply::Store(window) if !window.is_read_live => Some(Reachable { instance, entry }),
             _ => None,
         }
     });
     found.collect()
 }
 
-/// The instances whose configuration refers to a file of ours, each with what it refers to and the
+/// The instances whose configuration refers to what we supply, each with what it refers to and the
 /// gateway that reads it.
 #[must_use]
 pub fn references(world: &World) -> Vec<(GatewayId, Instance, Reference)> {
     let sinks = world.settings.sinks.iter().filter_map(|sink| {
         let (supply, instance, reference) = reached(world, sink)?;
         let gateway = world.settings.gateways.iter().find(|g| g.sinks.contains(&sink.id))?;
-        let is_set_up = supply == Supply::Reference { needs_set_up: false };
+        let is_set_up = matches!(
+            supply,
+            Supply::Reference { needs_set_up: false } | Supply::Entry { needs_set_up: false }
+        );
         is_set_up.then(|| (gateway.id.clone(), instance, reference))
     });
     sinks.collect()
 }
 
 /// The instance of an OpenClaw sink, how it is supplied, and what its configuration refers to where
-/// that is the way. `None` for another kind of sink, and for an instance without a CLI.
+/// that is the way. `None` for another kind of sink, and for an instance that cannot be reached.
 fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Reference)> {
     let wanted = Wanted::of(sink)?;
     let around = world.around(&sink.id);
@@ -165,8 +202,10 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
     let door = seen.release.as_ref().zip(seen.config.as_ref()).and_then(|(release, config)| {
         Door::of(release, config.expose(), &seen.environment, &seen.secrets, owner)
     });
+    let is_entry = matches!(supply, Supply::Entry { .. });
     let instance = Instance {
-        program: seen.program?,
+        // What is handed over can be handed over without a CLI.
+        program: seen.program.or_else(|| (is_entry && door.is_some()).then(Vec::new))?,
         environment: seen.environment,
         secrets: seen.secrets,
         release: seen.release.map(|release| release.to_string()),
@@ -176,12 +215,16 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         identity: identity_in(&world.surroundings.state_dir(), &sink.id),
         is_contained: around.container.is_some(),
         door,
+        entry: None,
         set_up: None,
     };
     let reference = Reference {
         provider: wanted.provider().to_owned(),
-        path: wanted.mirror(&around),
-        pointer: mirror::pointer(wanted.provider()),
+        place: if is_entry {
+            KeyPlace::Entry { name: wanted.entry() }
+        } else {
+            KeyPlace::File { path: wanted.mirror(&around), pointer: mirror::pointer(wanted.provider()) }
+        },
     };
     Some((supply, instance, reference))
 }
@@ -192,7 +235,7 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
 pub async fn attempt(
     state: StateDir,
     waiting: Waiting,
-    instances: Vec<Instance>,
+    instances: Vec<Reachable>,
     means: Means,
     patience: Duration,
     under_way: UnderWay,
@@ -202,9 +245,12 @@ pub async fn attempt(
     let is_open = |memory: &Memory| {
         memory.gateways.get(&gateway.id).and_then(|g| g.pending.as_ref()).is_some_and(|p| p.since == change)
     };
-    if !state.load().is_ok_and(|memory| is_open(&memory)) {
-        return None;
-    }
+    let memory = state.load().ok().filter(is_open)?;
+    let key = state.key();
+    let pending = memory.gateways.get(&gateway.id).and_then(|known| known.pending.as_ref());
+    let is_retry = pending.is_some_and(|pending| pending.attempts > 0);
+    let instances: Vec<Instance> =
+        instances.into_iter().map(|instance| instance.with_token(&memory, key.as_ref(), is_retry)).collect();
     let start = clock::monotonic();
     let without_model = model::without_one(&instances);
     let order = Order { force, waits_for_idle };

@@ -221,8 +221,8 @@ impl<'a> OfSink<'a> {
         for gateway in self.world.settings.gateways.iter().filter(|g| g.sinks.contains(&self.sink.id)) {
             // What its configuration does not refer to yet is not set up by the way.
             let instances = apply::instances(self.world, &Memory::default(), gateway);
-            for instance in instances.into_iter().filter(|instance| instance.set_up.is_none()) {
-                match openclaw::converge(&gateway.id, &instance, &means).await {
+            for reachable in instances.into_iter().filter(|r| r.instance.set_up.is_none()) {
+                match openclaw::converge(&gateway.id, &reachable.instance, &means).await {
                     Ok(()) => {}
                     Err(failure) if failure.then == Then::Down => {}
                     Err(failure) => {
@@ -242,9 +242,13 @@ impl<'a> OfSink<'a> {
     pub async fn health(&self, agent: &str) -> Option<Result<(agreement::Way, Said), String>> {
         let way = match self.wanted.supply(&self.instance, &self.world.around(&self.sink.id)) {
             Supply::Store(_) => agreement::Way::Entry,
-            Supply::Reference { needs_set_up: false } => agreement::Way::Reference,
+            Supply::Reference { needs_set_up: false } | Supply::Entry { needs_set_up: false } => {
+                agreement::Way::Reference
+            }
             Supply::Native => agreement::Way::Native,
-            Supply::Reference { needs_set_up: true } | Supply::Refused(..) => return None,
+            Supply::Reference { needs_set_up: true }
+            | Supply::Entry { needs_set_up: true }
+            | Supply::Refused(..) => return None,
         };
         let cli = match self.cli(agent, self.provider()) {
             Ok(cli) => cli,

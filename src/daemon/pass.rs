@@ -232,9 +232,17 @@ impl Passes<'_> {
         for apply in &plan.applies {
             let is_staged = staged.iter().any(|(w, _)| apply.sinks.contains(&w.target.sink));
             let is_delivered = plan.deliveries.iter().any(|d| apply.sinks.contains(&d.target.sink));
-            if is_staged || is_delivered || apply.is_set_up {
+            let handed = plan.handed.iter().filter(|h| apply.sinks.contains(&h.target.sink));
+            let handed: Vec<&Delivery> = handed.collect();
+            if is_staged || is_delivered || !handed.is_empty() || apply.is_set_up {
                 let gateway = memory.gateways.entry(apply.gateway.clone()).or_default();
                 gateway.note_change(now, apply.token_ends, apply.force);
+            }
+            // From here on it is the pending change that owes the gateway its token.
+            for handed in handed {
+                let target = memory.targets.entry(handed.target.to_string()).or_default();
+                target.generation = Some(handed.generation.clone());
+                target.written_at = Some(now);
             }
         }
         // Without a gateway there is nothing that the next start would not find out by itself.
@@ -358,8 +366,9 @@ impl Passes<'_> {
     fn note_current(&self, plan: &Plan, seen: &Observation, memory: &mut Memory) {
         use crate::core::model::{TargetContent, TargetState};
         for verdict in plan.targets.iter().filter(|t| t.state == TargetState::Current) {
-            let is_file =
-                seen.places.get(&verdict.id).is_some_and(|p| p.observed.content != TargetContent::Delivery);
+            let is_file = seen.places.get(&verdict.id).is_some_and(|place| {
+                !matches!(place.observed.content, TargetContent::Delivery | TargetContent::Handed)
+            });
             let login = self.world.desired.sink(&verdict.id.sink).map(|s| &s.login);
             let newest = login.and_then(|l| memory.logins.get(l)?.newest()).map(|r| r.generation.clone());
             if let Some(generation) = newest.filter(|_| is_file) {

@@ -82,6 +82,11 @@ pub enum ApiKey {
         /// The place in it, a JSON pointer.
         pointer: String,
     },
+    /// From an entry of its own secret store.
+    Entry {
+        /// The name of the entry.
+        name: String,
+    },
     /// From elsewhere, or the configuration is not understood.
     Other,
 }
@@ -112,6 +117,9 @@ fn api_key_in(root: &JsonObject<'_>, provider: &str) -> Option<ApiKey> {
         Some(_) => return None,
     };
     let alias = text(reference, "provider")?;
+    if text(reference, "source")? == "store" {
+        return (alias == "default").then_some(ApiKey::Entry { name: text(reference, "id")? });
+    }
     let source = object(object(object(root, "secrets")?, "providers")?, &alias)?;
     let is_json_file = text(reference, "source")? == "file"
         && text(source, "source")? == "file"
@@ -306,8 +314,16 @@ mod tests {
         assert_eq!(of(""), ApiKey::Absent);
         assert_eq!(api_key(b"{}", "anthropic"), ApiKey::Absent);
         assert_eq!(of(&reference("ours")), ApiKey::File { path: "/m.json".into(), pointer: "/a".into() });
-        for other in [r#","apiKey":"sk""#, &reference("plain"), &reference("gone"), r#","$include":"b.json""#]
-        {
+        let entry =
+            |alias: &str| format!(r#","apiKey":{{"source":"store","provider":"{alias}","id":"NAME"}}"#);
+        assert_eq!(of(&entry("default")), ApiKey::Entry { name: "NAME".into() });
+        for other in [
+            &entry("ours"),
+            r#","apiKey":"sk""#,
+            &reference("plain"),
+            &reference("gone"),
+            r#","$include":"b.json""#,
+        ] {
             assert_eq!(of(other), ApiKey::Other, "{other}");
         }
         // What cannot be read, or may be said elsewhere, is never taken for nothing.

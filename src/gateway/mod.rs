@@ -86,6 +86,13 @@ pub async fn apply(
         let why = format!("{} has nothing that could be asked for a reload", gateway.id);
         return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::MoreForce));
     }
+    // A restart alone brings no token into a store of the gateway's own.
+    for instance in instances.iter().filter(|instance| instance.entry.is_some()) {
+        match openclaw::converge(&gateway.id, instance, means).await {
+            Ok(()) | Err(Failure { then: Then::Down | Then::MoreForce, .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
     if waits_for_idle && !is_reloadable && is_busy(gateway, instances, means).await {
         let why = format!("{} is busy", gateway.id);
         return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::Busy));

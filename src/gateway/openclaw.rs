@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rpc::{self, CallError, Door};
 use super::{Means, container};
 use crate::base::code::Code;
 use crate::base::id::GatewayId;
-use crate::base::secret::Secret;
+use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 use crate::core::memory::{Failure, Then};
 use crate::sys::process::{self, CommandSpec, Finished};
@@ -33,7 +33,7 @@ const SETTLING: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5),
 /// How to reach one instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// The command that is its CLI.
+    /// The command that is its CLI; empty where there is none.
     pub program: Vec<String>,
     /// What it needs beside the user's own environment.
     pub environment: BTreeMap<String, String>,
@@ -53,6 +53,8 @@ pub struct Instance {
     pub is_contained: bool,
     /// Its loopback port, where it can be called there.
     pub door: Option<Door>,
+    /// What its own secret store is to hold, where it is supplied that way.
+    pub entry: Option<Entry>,
     /// What its configuration shall refer to, where the owner agreed and it does not yet.
     pub set_up: Option<Reference>,
 }
@@ -62,10 +64,36 @@ pub struct Instance {
 pub struct Reference {
     /// The provider whose key it is.
     pub provider: String,
-    /// The file.
-    pub path: PathBuf,
-    /// The place in it, a JSON pointer.
-    pub pointer: String,
+    /// Where the key is.
+    pub place: KeyPlace,
+}
+
+/// Where a key is.
+#[derive(Debug, Clone)]
+pub enum KeyPlace {
+    /// In a file of ours.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The place in it, a JSON pointer.
+        pointer: String,
+    },
+    /// In the instance's own secret store.
+    Entry {
+        /// The name of the entry.
+        name: String,
+    },
+}
+
+/// An entry of an instance's own secret store, as it shall be.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// The access token, read for this attempt; `None` while the login is not what a pass saw last.
+    pub token: Option<Secret>,
+    /// An attempt on the same change failed before.
+    pub is_retry: bool,
 }
 
 impl Reference {
@@ -73,21 +101,31 @@ impl Reference {
     fn key(&self) -> String {
         format!("models.providers.{}.apiKey", self.provider)
     }
+
+    /// What is set there.
+    fn value(&self) -> Value {
+        match &self.place {
+            KeyPlace::File { pointer, .. } => json!({"source": "file", "provider": ALIAS, "id": pointer}),
+            KeyPlace::Entry { name } => json!({"source": "store", "provider": "default", "id": name}),
+        }
+    }
 }
 
-/// Makes the gateway read everything anew, after setting up what is to be set up. Success is the
+/// Hands the gateway the token that its own secret store is to hold, if that is the way, and makes it
+/// read everything anew, after setting up what is to be set up. Success is the
 /// gateway's own word that nothing is left of the old: no warnings.
 ///
 /// A set-up begins only when a reload works as things are, and is taken back when none does after it.
 ///
 /// # Errors
-/// A failure that says what it means for the change; the gateway goes on with what it had.
+/// A failure that says what it means for the change; the gateway goes on with what it had. `Down` and
+/// `MoreForce` say that what was to be handed over is there for its next start.
 pub async fn converge(gateway: &GatewayId, instance: &Instance, means: &Means) -> Result<(), Failure> {
     let call = Call { gateway, instance, means };
+    let Some(reference) = &instance.set_up else { return call.judge(call.renew().await?) };
     call.judge(call.reload().await?)?;
-    let Some(reference) = &instance.set_up else { return Ok(()) };
     let outcome = match call.set_up(reference).await {
-        Ok(()) => call.reload_settled().await,
+        Ok(()) => call.renew_settled().await,
         Err(failure) => Err(failure),
     };
     let Err(failure) = outcome else { return Ok(()) };
@@ -113,7 +151,7 @@ const MODEL_KEY: &str = "agents.defaults.model";
 /// When its CLI does not say.
 pub async fn lacks_model(gateway: &GatewayId, instance: &Instance, means: &Means) -> Result<bool, Failure> {
     let call = Call { gateway, instance, means };
-    let finished = call.run(&["models", "status", "--json"], Identity::Owner).await?;
+    let finished = call.run(&["models", "status", "--json"], Identity::Owner, None).await?;
     let answer: serde_json::Value =
         serde_json::from_slice(finished.stdout.bytes.expose()).unwrap_or_default();
     let own = answer.get("resolvedDefault").and_then(serde_json::Value::as_str);
@@ -172,7 +210,7 @@ pub async fn take_back(
 /// (it does from 2026.5.28 on).
 pub async fn is_busy(gateway: &GatewayId, instance: &Instance, means: &Means) -> Option<bool> {
     let question = ["gateway", "call", "gateway.restart.preflight", "--json"];
-    let finished = Call { gateway, instance, means }.run(&question, Identity::Owner).await.ok()?;
+    let finished = Call { gateway, instance, means }.run(&question, Identity::Owner, None).await.ok()?;
     let answer: serde_json::Value = serde_json::from_slice(finished.stdout.bytes.expose()).ok()?;
     answer.get("safe")?.as_bool().map(|is_safe| !is_safe)
 }
@@ -202,6 +240,26 @@ fn is_ok(answer: &Value) -> bool {
 #[derive(Serialize)]
 struct Empty {}
 
+#[derive(Serialize)]
+struct StoreSet<'a> {
+    name: &'a str,
+    kind: &'static str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+struct StoreDelete<'a> {
+    name: &'a str,
+}
+
+/// Where a token that was handed over is.
+enum Stored {
+    /// With the gateway, which answered this.
+    ByGateway(Value),
+    /// In its store, of which it has not been told.
+    ByCli,
+}
+
 /// As whom the CLI comes to the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Identity {
@@ -215,21 +273,88 @@ impl Call<'_> {
     /// Both steps are repeatable: they set what is set already. The values are given as JSON, which
     /// every release takes (2026.2.26 has no options for references).
     async fn set_up(&self, reference: &Reference) -> Result<(), Failure> {
-        let path = reference.path.display().to_string();
-        let source = serde_json::json!({"source": "file", "path": path, "mode": "json"}).to_string();
-        self.configure("set", ALIAS_KEY, &[&source, "--json"]).await?;
-        let value =
-            serde_json::json!({"source": "file", "provider": ALIAS, "id": reference.pointer}).to_string();
-        self.configure("set", &reference.key(), &[&value, "--json"]).await
+        match &reference.place {
+            KeyPlace::File { path, .. } => {
+                let path = path.display().to_string();
+                let source = json!({"source": "file", "path": path, "mode": "json"}).to_string();
+                self.configure("set", ALIAS_KEY, &[&source, "--json"]).await?;
+            }
+            // A reference to nothing would be a warning at its next reload.
+            KeyPlace::Entry { .. } => {
+                if let Some(entry) = &self.instance.entry {
+                    self.store(entry).await?;
+                }
+            }
+        }
+        self.configure("set", &reference.key(), &[&reference.value().to_string(), "--json"]).await
     }
 
     async fn take_back(&self, reference: &Reference) -> Result<(), Failure> {
         self.configure("unset", &reference.key(), &[]).await?;
-        self.configure("unset", ALIAS_KEY, &[]).await
+        match &reference.place {
+            KeyPlace::File { .. } => self.configure("unset", ALIAS_KEY, &[]).await,
+            KeyPlace::Entry { name } => self.forget(name).await,
+        }
+    }
+
+    /// Removes an entry from the secret store.
+    async fn forget(&self, name: &str) -> Result<(), Failure> {
+        match self.ask("secrets.store.delete", StoreDelete { name }).await {
+            Ok(Some(answer)) if is_ok(&answer) => return Ok(()),
+            Ok(_) | Err(Failure { then: Then::Down, .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+        let finished = self.run(&["secrets", "store", "rm", "--yes", name], Identity::Owner, None).await?;
+        let why =
+            || format!("removing {name} from the secret store of {} {}", self.gateway, ended(&finished));
+        if finished.succeeded() { Ok(()) } else { Err(self.failure(why())) }
+    }
+
+    /// Puts the token into the gateway's own secret store: by the gateway, which then reads it, or by
+    /// the CLI, which writes the store itself, whether the gateway runs or not.
+    async fn store(&self, entry: &Entry) -> Result<Stored, Failure> {
+        let Some(token) = &entry.token else {
+            let why = "the login is not what was seen last; nothing is handed to";
+            return Err(self.failure(format!("{why} {}", self.gateway)));
+        };
+        let request = StoreSet { name: &entry.name, kind: "secret", value: token.expose() };
+        match self.ask("secrets.store.set", request).await {
+            Ok(Some(answer)) if is_ok(&answer) => return Ok(Stored::ByGateway(answer)),
+            // Once: a gateway that is starting has no use for others in its store.
+            Err(failure) if failure.then == Then::Down && entry.is_retry => return Err(failure),
+            Ok(_) | Err(Failure { then: Then::Down, .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+        let words = ["secrets", "store", "set", &entry.name, "--kind", "secret"];
+        let token = Document::new(token.expose().as_bytes().to_vec());
+        let finished = self.run(&words, Identity::Owner, Some(token)).await?;
+        if finished.succeeded() {
+            return Ok(Stored::ByCli);
+        }
+        Err(self.failure(format!(
+            "handing the token to the secret store of {} {}",
+            self.gateway,
+            ended(&finished)
+        )))
+    }
+
+    /// Makes the gateway use what it is supplied with now.
+    async fn renew(&self) -> Result<Reloaded, Failure> {
+        let Some(entry) = &self.instance.entry else { return self.reload().await };
+        match self.store(entry).await? {
+            Stored::ByCli => self.reload().await,
+            // It reloads by itself where something refers to the entry.
+            Stored::ByGateway(answer) if answer.get("reloaded").and_then(Value::as_bool) == Some(true) => {
+                Ok(Reloaded::of(&answer))
+            }
+            Stored::ByGateway(_) => {
+                Err(self.failure(format!("{} took the token, and does not use it", self.gateway)))
+            }
+        }
     }
 
     async fn configure(&self, verb: &str, key: &str, value: &[&str]) -> Result<(), Failure> {
-        let finished = self.run(&[&["config", verb, key], value].concat(), Identity::Owner).await?;
+        let finished = self.run(&[&["config", verb, key], value].concat(), Identity::Owner, None).await?;
         if finished.succeeded() {
             return Ok(());
         }
@@ -237,16 +362,16 @@ impl Call<'_> {
         Err(self.failure(why).meaning(if finished.timed_out { Then::Down } else { Then::Again }))
     }
 
-    /// Reloads after a change of the configuration, which the gateway follows by itself meanwhile: a
+    /// Renews after a change of the configuration, which the gateway follows by itself meanwhile: a
     /// reload that comes into that is refused, and one that came before it is no proof.
-    async fn reload_settled(&self) -> Result<(), Failure> {
-        let mut outcome = self.reload().await;
+    async fn renew_settled(&self) -> Result<(), Failure> {
+        let mut outcome = self.renew().await;
         for pause in SETTLING {
             if matches!(outcome, Ok(_) | Err(Failure { then: Then::MoreForce, .. })) {
                 break;
             }
             tokio::time::sleep(pause).await;
-            outcome = self.reload().await;
+            outcome = self.renew().await;
         }
         self.judge(outcome?)
     }
@@ -301,7 +426,7 @@ impl Call<'_> {
     }
 
     async fn reload_as(&self, identity: Identity) -> Result<Reloaded, Failure> {
-        let finished = self.run(&["secrets", "reload", "--json"], identity).await?;
+        let finished = self.run(&["secrets", "reload", "--json"], identity, None).await?;
         let stdout = String::from_utf8_lossy(finished.stdout.bytes.expose()).into_owned();
         let answer: Value = serde_json::from_str(&stdout).unwrap_or_default();
         if finished.succeeded() && is_ok(&answer) {
@@ -337,11 +462,22 @@ impl Call<'_> {
     }
 
     fn failure(&self, why: String) -> Failure {
-        let program = self.instance.program.join(" ");
+        let program = match self.instance.program.join(" ") {
+            none if none.is_empty() => "openclaw".to_owned(),
+            program => program,
+        };
         Failure::new(Code::NotConverged, why, format!("{program} secrets reload --json"))
     }
 
-    async fn run(&self, arguments: &[&str], identity: Identity) -> Result<Finished, Failure> {
+    async fn run(
+        &self,
+        arguments: &[&str],
+        identity: Identity,
+        stdin: Option<Document>,
+    ) -> Result<Finished, Failure> {
+        if self.instance.program.is_empty() {
+            return Err(self.failure(format!("{} has no CLI here that could be asked", self.gateway)));
+        }
         let mut environment = self.means.environment.clone();
         environment.extend(self.instance.environment.clone());
         let place = |path: &std::path::Path| path.display().to_string();
@@ -357,11 +493,16 @@ impl Call<'_> {
         // The CLI takes the gateway's token by configuration or environment only.
         let secrets = self.instance.secrets.iter();
         environment.extend(secrets.map(|(name, value)| (name.into(), value.expose().into())));
-        let program = self.instance.program.iter().map(Into::into);
+        let mut program: Vec<&str> = self.instance.program.iter().map(String::as_str).collect();
+        if stdin.is_some() && self.instance.is_contained {
+            // The engine's `exec` hands standard input on only when it is told so.
+            program.insert(program.len().min(2), "-i");
+        }
+        let program = program.into_iter().map(Into::into);
         process::run(CommandSpec {
             argv: program.chain(arguments.iter().map(Into::into)).collect(),
             env: environment,
-            stdin: None,
+            stdin,
             cwd: None,
             deadline: DEADLINE,
             output_limit: OUTPUT_LIMIT,

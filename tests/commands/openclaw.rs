@@ -9,16 +9,19 @@ use serde_json::{Value, json};
 
 use crate::stage::{Home, Login};
 
-/// Keeps what it is told in `openclaw.json`; answers its reloads by the lines of `answers`, then whole.
+/// Keeps what it is told in `openclaw.json`, and its one secret in `stored`; answers its reloads by the lines of `answers`, then whole.
 const CLI: &str = r#"#!/bin/sh
 echo "$OPENCLAW_STATE_DIR $*" >>"$HOME/calls"
 case "$1 $2 $3" in
 "config set secrets.providers.tokensink") printf %s "$4" >"$HOME/alias" ;;
 "config set models.providers.anthropic.apiKey")
+    [ -e "$HOME/alias" ] || { printf '{"models":{"providers":{"anthropic":{"apiKey":%s}}}}' "$4" >"$OPENCLAW_CONFIG_PATH"; exit; }
     printf '{"secrets":{"providers":{"tokensink":%s}},"models":{"providers":{"anthropic":{"apiKey":%s}}}}' \
         "$(cat "$HOME/alias")" "$4" >"$OPENCLAW_CONFIG_PATH" ;;
 "config set agents.defaults.model.primary")
     sed -i "s#^{#{\"agents\":{\"defaults\":{\"model\":{\"primary\":$4}}},#" "$OPENCLAW_CONFIG_PATH" ;;
+"secrets store set") cat >"$HOME/stored" ;;
+"secrets store rm") rm -f "$HOME/stored" ;;
 "config unset "*) echo '{}' >"$OPENCLAW_CONFIG_PATH" ;;
 "models status --json")
     [ ! -e "$HOME/health" ] || { cat "$HOME/health"; exit "$(cat "$HOME/health.exit")"; }
@@ -53,7 +56,7 @@ pub fn world(release: &str, keys: &str) -> Home {
     home
 }
 
-fn configure(home: &Home, keys: &str, gateway: &str) {
+pub fn configure(home: &Home, keys: &str, gateway: &str) {
     home.configure(&format!(
         "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"off\"\n\
          [[sink]]\nid = \"claw\"\nlogin = \"claude\"\nkind = \"openclaw\"\n{keys}\n\

@@ -23,6 +23,8 @@ pub struct Play {
     pub opening: Vec<Message>,
     /// Sent for the request `connect`.
     pub hello: Vec<Message>,
+    /// Sent for the request after it, in the first connections one for each.
+    pub first: Vec<Message>,
     /// Sent for the request after it.
     pub answer: Vec<Message>,
     /// Takes connections as another user.
@@ -65,6 +67,7 @@ impl Play {
             raw: None,
             opening: vec![event("connect.challenge", nonce)],
             hello: vec![result("1", hello())],
+            first: Vec::new(),
             answer: vec![event("health", json!({"ok": true})), result("2", payload)],
             is_foreign: false,
         }
@@ -127,14 +130,21 @@ impl Drop for ClawDoor {
 }
 
 async fn serve(listener: TcpListener, play: &Play, heard: &Mutex<Vec<Value>>) {
+    let mut first = play.first.iter();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        let answer = first.next().map_or(play.answer.as_slice(), std::slice::from_ref);
         // A caller that hangs up in the middle ends the conversation.
-        let _ = talk(stream, play, heard).await;
+        let _ = talk(stream, play, answer, heard).await;
     }
 }
 
-async fn talk(mut stream: TcpStream, play: &Play, heard: &Mutex<Vec<Value>>) -> Option<()> {
+async fn talk(
+    mut stream: TcpStream,
+    play: &Play,
+    answer: &[Message],
+    heard: &Mutex<Vec<Value>>,
+) -> Option<()> {
     if let Some(raw) = &play.raw {
         stream.write_all(raw).await.ok()?;
         return stream.shutdown().await.ok();
@@ -145,7 +155,7 @@ async fn talk(mut stream: TcpStream, play: &Play, heard: &Mutex<Vec<Value>>) -> 
     }
     while let Some(Ok(message)) = ws.next().await {
         let request: Value = serde_json::from_str(message.as_text()?).ok()?;
-        let replies = if request["method"] == "connect" { &play.hello } else { &play.answer };
+        let replies = if request["method"] == "connect" { &play.hello } else { answer };
         heard.lock().unwrap().push(request);
         for message in replies {
             ws.send(message.clone()).await.ok()?;

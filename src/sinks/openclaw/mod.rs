@@ -5,6 +5,7 @@
 pub mod probe;
 pub mod units;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use self::probe::{Instance, MAIN, STORE, read};
@@ -73,6 +74,12 @@ impl<'a> Wanted<'a> {
         around.mirrors.join(format!("{}.json", self.sink))
     }
 
+    /// The name of our entry in the instance's own secret store, by OpenClaw's rule for names.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        format!("TOKENSINK_{}_ACCESS_TOKEN", self.provider().to_uppercase().replace('-', "_"))
+    }
+
     /// In which way the instance is supplied.
     #[must_use]
     pub fn supply(&self, instance: &Instance, around: &Around<'_>) -> Supply {
@@ -86,7 +93,7 @@ impl<'a> Wanted<'a> {
             runs_in_cli: is_open
                 && config.is_some_and(|c| openclaw_config::runs_in_cli(c, REFERABLE, CLI_RUNTIME)),
             may_set_up: is_open && self.manage,
-            sees_ours: self.is_seen(around),
+            is_apart: !self.is_seen(around) || !is_ours(self.state_dir),
         })
     }
 
@@ -108,9 +115,16 @@ impl<'a> Wanted<'a> {
             {
                 KeySource::Mirror
             }
-            ApiKey::File { .. } | ApiKey::Other => KeySource::Elsewhere,
+            ApiKey::Entry { name } if name == self.entry() => KeySource::Entry,
+            ApiKey::File { .. } | ApiKey::Entry { .. } | ApiKey::Other => KeySource::Elsewhere,
         }
     }
+}
+
+/// Whether a directory is of the user that we run as; one that cannot be looked at counts as such.
+fn is_ours(directory: &Path) -> bool {
+    let us = nix::unistd::geteuid().as_raw();
+    std::fs::metadata(directory).map_or(true, |directory| directory.uid() == us)
 }
 
 fn expanded(path: &str, home: &Path) -> PathBuf {
@@ -166,6 +180,7 @@ pub fn observe(wanted: &Wanted<'_>, around: &Around<'_>) -> Vec<Place> {
             place.observed.shadows = shadows(wanted, &instance, around);
             vec![place]
         }
+        Supply::Entry { needs_set_up } => vec![entry_place(wanted, needs_set_up, &instance)],
         Supply::Native => {
             let mut place = file_place(wanted.sink, "", wanted.state_dir);
             place.observed.content = TargetContent::NotNeeded;
@@ -212,6 +227,20 @@ fn mirror_place(wanted: &Wanted<'_>, around: &Around<'_>) -> Place {
     // OpenClaw refuses a file that others may read.
     place.ownership.mode = Some(0o600);
     place.observed.form = Some(SupplyForm::Mirror);
+    place
+}
+
+/// An entry of the instance's own secret store. What it holds is not read.
+fn entry_place(wanted: &Wanted<'_>, needs_set_up: bool, instance: &Instance) -> Place {
+    let mut place = file_place(wanted.sink, "secret", wanted.state_dir);
+    place.observed.content = if needs_set_up && instance.program.is_none() {
+        let why = "no CLI of this OpenClaw was found that its configuration could be set up with";
+        TargetContent::Refused(Code::VersionUnsupported, why.to_owned())
+    } else {
+        TargetContent::Handed
+    };
+    place.observed.force = Force::Reload;
+    place.observed.needs_set_up = needs_set_up;
     place
 }
 
