@@ -30,6 +30,10 @@ const ALIAS_KEY: &str = "secrets.providers.tokensink";
 /// Pauses before further reloads after a change of the configuration: 2026.9.6 follows it within 8 s.
 const SETTLING: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];
 
+/// How long a gateway may take to follow a change of its configuration (9.6: 8 s). A call is quicker
+/// than that, and its answer is about the configuration from before: seen with 2026.7.1.
+const FOLLOWING: Duration = Duration::from_secs(10);
+
 /// How to reach one instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -365,6 +369,10 @@ impl Call<'_> {
     /// Renews after a change of the configuration, which the gateway follows by itself meanwhile: a
     /// reload that comes into that is refused, and one that came before it is no proof.
     async fn renew_settled(&self) -> Result<(), Failure> {
+        // A hand-over says itself whether it is used.
+        if self.instance.door.is_some() && self.instance.entry.is_none() {
+            tokio::time::sleep(FOLLOWING).await;
+        }
         let mut outcome = self.renew().await;
         for pause in SETTLING {
             if matches!(outcome, Ok(_) | Err(Failure { then: Then::MoreForce, .. })) {
