@@ -2,8 +2,8 @@
 //!
 //! The tree is the architecture: layer 0 `base` (leaf types), 1 `format` (bytes and documents),
 //! 2 `core` (decisions), 3 `sys`, `systemd` and `oauth` (thin wrappers of the system), 4 `config`,
-//! `providers`, `sinks`, `refresher`, `gateway` (adapters that do not know each other), 5 `daemon` (the shell
-//! that joins them), 6 `cli`. A file uses lower layers only; `tests/architecture.rs` proves it,
+//! `providers`, `sinks`, `refresher`, `login`, `gateway` (adapters that do not know each other), 5 `daemon`
+//! (the shell that joins them), 6 `cli`. A file uses lower layers only; `tests/architecture.rs` proves it,
 //! and `docs/architecture.md` says what each layer may use.
 
 pub mod base;
@@ -13,6 +13,7 @@ pub mod core;
 pub mod daemon;
 pub mod format;
 pub mod gateway;
+pub mod login;
 pub mod oauth;
 pub mod providers;
 pub mod refresher;

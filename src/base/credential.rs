@@ -56,6 +56,25 @@ pub struct Renewed {
     pub granted_at: Option<Timestamp>,
 }
 
+/// A login that was made just now, ready to be stored over whatever was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLogin {
+    /// The access token; never blank.
+    pub access: Secret,
+    /// The refresh token; `None` for a login that cannot be refreshed.
+    pub refresh: Option<Secret>,
+    /// The id token (OpenID Connect).
+    pub id_token: Option<Secret>,
+    /// When the access token ends; `None` when nobody says.
+    pub expires_at: Option<Timestamp>,
+    /// The scopes that were granted; empty when nobody says.
+    pub scopes: Vec<String>,
+    /// The account's stable identity, where the tokens name one.
+    pub account: Option<String>,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+}
+
 /// The copy that a sink holds: any part may be missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Held {

@@ -33,6 +33,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Log in: a first login, or a new one over the old
+    Login(LoginArguments),
     /// Show or set in which order OpenClaw tries the profiles of a provider
     #[command(subcommand)]
     Order(OrderCommand),
@@ -115,6 +117,35 @@ pub struct RefreshArguments {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub struct LoginArguments {
+    /// Whose login: codex, generic, …
+    #[arg(value_name = "PROVIDER")]
+    pub provider: String,
+    /// The id of the login; default: the only one of that provider, else the provider's name
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Take a setup-token from standard input
+    #[arg(long, conflicts_with_all = ["device", "no_browser"])]
+    pub setup_token: bool,
+    /// By a code that is typed on another device
+    #[arg(long, conflicts_with = "no_browser")]
+    pub device: bool,
+    /// Print the URL and open no browser
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Store it also over the login of another account
+    #[arg(long)]
+    pub replace_account: bool,
+    /// Hand over to OpenClaw, for a provider of its own
+    #[arg(long, conflicts_with_all = ["id", "setup_token", "device", "no_browser", "replace_account"])]
+    pub openclaw: bool,
+    /// How long to wait for the person, in seconds
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 900)]
+    pub patience: u64,
 }
 
 /// What `--check` judges.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod load;
+pub mod login;
 pub mod opinion;
 pub mod order;
 pub mod output;
@@ -13,6 +14,7 @@ pub mod refresh;
 pub mod selftest;
 pub mod setup;
 pub mod status;
+pub mod stops;
 pub mod sync;
 
 use clap::Parser;
@@ -46,6 +48,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
         Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
         Command::Doctor { json } => doctor::run(surroundings, only.as_deref(), json),
+        Command::Login(arguments) => login::run(&arguments, surroundings, only.as_deref()),
         Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),

@@ -1,13 +1,12 @@
 //! `tokensink refresh`: the daemon's path, by hand. One request per call, no retry.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{RefreshArguments, Via};
 use super::exit::Exit;
+use super::stops::Stops;
 use super::{load, output};
 use crate::base::credential::Credential;
 use crate::base::fingerprint::FingerprintKey;
@@ -77,7 +76,7 @@ pub fn run(arguments: &RefreshArguments, surroundings: Surroundings, only: Optio
     let work = async {
         // A refresh in hand is finished first: stopped in mid-request, it could lose the login and
         // would leave the CLI's locks behind. It is bounded by its own deadlines.
-        let mut stops = Stops::new();
+        let mut stops = Stops::take();
         let mut results = Vec::new();
         for login in logins {
             if stops.asked().await {
@@ -114,25 +113,6 @@ fn waits(memory: &RefreshMemory, until: Timestamp, now: Timestamp) -> String {
         format!("waiting until {until} after: {}", memory.detail)
     } else {
         format!("the requests of a day are used up until {until}")
-    }
-}
-
-/// SIGINT, SIGTERM and SIGHUP, taken from their deadly default.
-struct Stops(Vec<Signal>);
-
-impl Stops {
-    fn new() -> Self {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        Self(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
-    }
-
-    /// True when one of them has come.
-    async fn asked(&mut self) -> bool {
-        let mut asked = false;
-        for signal in &mut self.0 {
-            asked |= tokio::time::timeout(Duration::ZERO, signal.recv()).await.is_ok();
-        }
-        asked
     }
 }
 

@@ -141,7 +141,8 @@ struct Done {
     attempts: Vec<Attempt>,
 }
 
-async fn sync(arguments: &SyncArguments, world: &World, state: &StateDir) -> Exit {
+/// Makes the pass, and says what it did.
+pub(super) async fn sync(arguments: &SyncArguments, world: &World, state: &StateDir) -> Exit {
     let key = match state.create().and_then(|()| state.key_or_create()) {
         Ok(key) => key,
         Err(error) => return output::failure(error, Exit::Failed),

@@ -1,7 +1,7 @@
 //! The validated configuration: every value present, every path expanded, every reference resolved.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
@@ -42,6 +42,16 @@ pub struct LoginSettings {
     pub fields: Option<Fields>,
     /// `[login.refresh]`.
     pub refresh: RefreshSettings,
+}
+
+impl LoginSettings {
+    /// Whether the login is a file of our own login store, which no CLI knows: told by where it is,
+    /// whatever the state directory of this process is.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        let directory = self.path.as_deref().and_then(Path::parent);
+        directory.is_some_and(|directory| directory.ends_with("tokensink/logins"))
+    }
 }
 
 /// How the Claude CLI is driven.

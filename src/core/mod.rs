@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod apply;
+pub mod authorize;
 pub mod choose;
 pub mod clock;
 pub mod families;

@@ -12,6 +12,8 @@ use crate::base::secret::Secret;
 const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 86_400);
 /// Texts of errors that are shown are cut to this length.
 const SHOWN: usize = 60;
+/// And sentences to this one.
+const SENTENCE: usize = 200;
 /// Without a usable `Retry-After`.
 const THROTTLE: Duration = Duration::from_secs(15 * 60);
 /// The longest pause that a server can ask for.
@@ -157,6 +159,24 @@ fn error_word(body: &[u8]) -> Option<String> {
 
 fn shown(word: &str) -> String {
     word.chars().filter(|c| c.is_ascii_graphic()).take(SHOWN).collect()
+}
+
+/// The sentence that an endpoint gives beside its error word, made fit to be shown.
+#[must_use]
+pub fn description(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let candidates = ["/error_description", "/error/message", "/message"];
+    let text = candidates.iter().find_map(|pointer| value.pointer(pointer).and_then(Value::as_str))?;
+    Some(fit_to_show(text)).filter(|text| !text.is_empty())
+}
+
+/// A text of a server in one line of at most 200 characters, without any that would steer a terminal
+/// or turn the direction of what is read.
+#[must_use]
+pub fn fit_to_show(text: &str) -> String {
+    let is_hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !is_hidden(*c));
+    shown.take(SENTENCE).collect::<String>().trim().to_owned()
 }
 
 /// `Retry-After` in seconds or as a date; a date is left to the default, because only a trusted

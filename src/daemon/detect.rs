@@ -121,7 +121,8 @@ fn profiles(home: &Path) -> Vec<String> {
 }
 
 /// A login with nothing said about it but whose it is.
-fn default_login(id: LoginId, provider: Provider) -> LoginSettings {
+#[must_use]
+pub fn default_login(id: LoginId, provider: Provider) -> LoginSettings {
     LoginSettings {
         id,
         provider,

@@ -6,6 +6,7 @@ pub mod containers;
 pub mod detect;
 pub mod in_hand;
 pub mod journal;
+pub mod login;
 pub mod model;
 pub mod order;
 pub mod pass;

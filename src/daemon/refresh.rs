@@ -56,10 +56,16 @@ pub fn way(
     })
 }
 
+/// The name of the CLI that keeps the login; `None` where there is none, also for a login of our own
+/// store.
+fn driven_cli(login: &LoginSettings) -> Option<&'static str> {
+    providers::cli_name(login.provider).filter(|_| !login.is_own())
+}
+
 /// The official CLI of a login, if it is found.
 #[must_use]
 pub fn cli_of(world: &World, login: &LoginSettings) -> Option<PathBuf> {
-    let name = providers::cli_name(login.provider)?;
+    let name = driven_cli(login)?;
     let surroundings = &world.surroundings;
     search::find_on(surroundings.search_path(), name).or_else(|| {
         official::usual_places(&surroundings.home)
@@ -106,7 +112,7 @@ pub fn step(
     clock: &Judgement,
 ) -> Step {
     let known = memory.logins.get(&login.id);
-    let runs = || providers::cli_name(login.provider).is_some_and(witness::runs);
+    let runs = || driven_cli(login).is_some_and(witness::runs);
     let rules = way.map(|way| {
         let LoginSettings { provider, refresh, .. } = login;
         let rules = schedule::rules(*provider, way, refresh.margin, refresh.grants_per_day);

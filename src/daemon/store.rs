@@ -1,6 +1,7 @@
 //! Our state directory: `state.json` (what is remembered), `fingerprint.key`, `displaced/` (copies
 //! of foreign refresh tokens that a write displaced), `mirrors/` (access tokens that gateways refer
-//! to), `identities/` (what a gateway's CLI keeps of itself when it comes as ours), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
+//! to), `logins/` (logins of our own), `identities/` (what a gateway's CLI keeps of itself when it comes
+//! as ours), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
 
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -105,8 +106,8 @@ impl StateDir {
 
     /// Every directory in which a write of ours may have been interrupted.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 3] {
-        [self.path.clone(), self.displaced(), mirrors_in(&self.path)]
+    pub fn directories(&self) -> [PathBuf; 4] {
+        [self.path.clone(), self.displaced(), mirrors_in(&self.path), self.path.join("logins")]
     }
 
     fn displaced(&self) -> PathBuf {
@@ -223,11 +224,27 @@ impl StateDir {
     /// When it cannot be written; the write must not happen then.
     pub fn keep_displaced(&self, write: &Write, key: &FingerprintKey) -> Result<(), StoreError> {
         let Some(old) = &write.planned_against else { return Ok(()) };
+        self.keep(&write.target.to_string().replace('/', "_"), old, key)
+    }
+
+    /// Keeps the login of another account that a person replaces by a new one.
+    ///
+    /// # Errors
+    /// As [`Self::keep_displaced`].
+    pub fn keep_replaced(
+        &self,
+        login: &LoginId,
+        old: &Document,
+        key: &FingerprintKey,
+    ) -> Result<(), StoreError> {
+        self.keep(login.as_str(), old, key)
+    }
+
+    fn keep(&self, name: &str, old: &Document, key: &FingerprintKey) -> Result<(), StoreError> {
         let directory = self.displaced();
         private_directory(&directory)?;
         let identity = key.of_parts(&[old.expose()]);
-        let target = write.target.to_string().replace('/', "_");
-        self.replace(&directory.join(format!("{target}.{identity}")), old)
+        self.replace(&directory.join(format!("{name}.{identity}")), old)
     }
 
     fn replace(&self, path: &Path, document: &Document) -> Result<(), StoreError> {

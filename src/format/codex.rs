@@ -11,10 +11,17 @@ use serde_json::Value;
 use super::json_doc::{Found, JsonDoc};
 use super::jwt::Claims;
 use super::layout::Store;
-use super::{FormatError, bounded};
-use crate::base::credential::{Credential, Identity, Renewed, SourceReading};
-use crate::base::secret::Secret;
+use super::{FormatError, FormatErrorKind, bounded};
+use crate::base::credential::{Credential, Identity, NewLogin, Renewed, SourceReading};
+use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
+
+/// Who gives these logins.
+pub const ISSUER: &str = "https://auth.openai.com";
+/// Its token endpoint.
+pub const TOKEN_URL: &str = "https://auth.openai.com/oauth/token";
+/// The public client of Codex.
+pub const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 
 const TOKENS: &str = "tokens";
 /// The claim, in both tokens, that says whose they are.
@@ -76,10 +83,7 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, FormatError> {
     let (claims, identity) = (Claims::of(access), Claims::of(id_token));
     let account = match doc.text(&[TOKENS, "account_id"])? {
         Some(account) => Some(account.expose().to_owned()),
-        None => [&identity, &claims]
-            .into_iter()
-            .flatten()
-            .find_map(|claims| claims.text_in(AUTH_CLAIM, "chatgpt_account_id").map(str::to_owned)),
+        None => [&identity, &claims].into_iter().flatten().find_map(account_in),
     };
     let granted_at = last_refresh(doc)?;
     let mut expires_at = claims.as_ref().and_then(Claims::expires_at);
@@ -100,6 +104,16 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, FormatError> {
             ..Identity::default()
         },
     }))
+}
+
+fn account_in(claims: &Claims) -> Option<String> {
+    claims.text_in(AUTH_CLAIM, "chatgpt_account_id").map(str::to_owned)
+}
+
+/// The account that a new login belongs to; `None` when neither token names one.
+#[must_use]
+pub fn account_of(access: &Secret, id_token: Option<&Secret>) -> Option<String> {
+    [id_token, Some(access)].into_iter().flatten().find_map(|token| account_in(&Claims::of(token)?))
 }
 
 /// Codex's own rule: without `auth_mode` an API key makes it one, and everything else is a login.
@@ -175,6 +189,51 @@ pub fn store(bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, F
         doc.set(&["last_refresh"], &Value::from(text))?;
     }
     Ok(Store::Patched(doc.into_document()))
+}
+
+/// Writes a new login over whatever the file says, as a login of Codex itself would leave it. What
+/// Codex notes of a login's origin stays only where it is true of this one as well; everything that
+/// is not about the login stays in any case.
+///
+/// # Errors
+/// When the document cannot be parsed, or lacks what Codex needs: without an account it refuses to
+/// refresh, without an id token it does not read the file.
+pub fn enter(existing: Option<&[u8]>, login: &NewLogin) -> Result<Document, FormatError> {
+    let needed = |what| FormatError::new(FormatErrorKind::WouldEmpty, format!("the login has no {what}"));
+    let account = login.account.as_ref().ok_or_else(|| needed("account"))?;
+    let refresh = login.refresh.as_ref().ok_or_else(|| needed("refresh token"))?;
+    let mut doc = JsonDoc::open(existing)?;
+    let (origin, held) = match doc.find(&[TOKENS])? {
+        Found::Object => (existing.map(provenance).unwrap_or_default(), doc.text(&[TOKENS, "account_id"])?),
+        Found::Absent => Default::default(),
+        // Of an API key, `null` in the place of the tokens.
+        _ => {
+            doc.remove(&[TOKENS])?;
+            Default::default()
+        }
+    };
+    doc.set(&["auth_mode"], &Value::from("chatgpt"))?;
+    // A key that is there is somebody's, and does no harm beside a mode that is said.
+    if doc.find(&["OPENAI_API_KEY"])? == Found::Absent {
+        doc.set(&["OPENAI_API_KEY"], &Value::Null)?;
+    }
+    // An access token is taken in the place of an id token.
+    doc.set_secret(&[TOKENS, "id_token"], login.id_token.as_ref().unwrap_or(&login.access))?;
+    doc.set_secret(&[TOKENS, "access_token"], &login.access)?;
+    doc.set_secret(&[TOKENS, "refresh_token"], refresh)?;
+    doc.set(&[TOKENS, "account_id"], &Value::from(account.as_str()))?;
+    let is_ours = |issuer: &String| issuer.trim_end_matches('/') == ISSUER;
+    if !origin.issuer.as_ref().is_some_and(is_ours) || origin.client_id.as_deref() != Some(CLIENT_ID) {
+        doc.remove(&[TOKENS, "oauth_provenance"])?;
+    }
+    if held.is_none_or(|held| held.expose() != account) {
+        doc.remove(&[TOKENS, "login_owner_id"])?;
+    }
+    // Without it Codex sends no token at all.
+    if let Some(text) = nanos(login.granted_at) {
+        doc.set(&["last_refresh"], &Value::from(text))?;
+    }
+    Ok(doc.into_document())
 }
 
 /// RFC 3339 in UTC with nanoseconds, as Codex writes it; `None` for what is not between the years
@@ -354,6 +413,56 @@ mod tests {
             assert_eq!(store(text.as_bytes(), &spent, &renewed), Ok(Store::Superseded), "{text}");
         }
         assert!(store(b"{\"tok", &spent, &renewed).is_err());
+    }
+
+    fn new_login(account: &str) -> NewLogin {
+        NewLogin {
+            access: Secret::new("a.b.c".into()),
+            refresh: Some(Secret::new("rt_new".into())),
+            id_token: Some(Secret::new("i.d.t".into())),
+            expires_at: None,
+            scopes: Vec::new(),
+            account: Some(account.into()),
+            granted_at: Timestamp::from_millis(1_795_199_075_831),
+        }
+    }
+
+    fn entered(existing: Option<&str>, account: &str) -> String {
+        let document = enter(existing.map(str::as_bytes), &new_login(account)).unwrap();
+        String::from_utf8_lossy(document.expose()).into_owned()
+    }
+
+    #[test]
+    fn a_new_login_is_entered_where_there_was_none_and_an_api_key_stays_beside_it() {
+        let tokens = r#""tokens":{"id_token":"i.d.t","access_token":"a.b.c","refresh_token":"rt_new","account_id":"acct"}"#;
+        let last = r#""last_refresh":"2026-11-20T18:24:35.831000000Z""#;
+        let expected = format!("{{\"auth_mode\":\"chatgpt\",\"OPENAI_API_KEY\":null,{tokens},{last}}}");
+        let mut wanted: Value = serde_json::from_str(&expected).unwrap();
+        let got = |existing| serde_json::from_str::<Value>(&entered(existing, "acct")).unwrap();
+        assert_eq!(got(None), wanted);
+        wanted["OPENAI_API_KEY"] = "sk-invented".into();
+        assert_eq!(
+            got(Some(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-invented","tokens":null}"#)),
+            wanted
+        );
+        assert!(enter(Some(b"{\"tok"), &new_login("acct")).is_err());
+        let without = NewLogin { account: None, ..new_login("") };
+        assert!(enter(None, &without).is_err());
+    }
+
+    #[test]
+    fn the_notes_of_a_login_stay_where_they_are_true_of_the_new_one() {
+        let held = |issuer: &str| {
+            format!(
+                "{{\"mine\":1.50,\"tokens\":{{\"account_id\":\"acct\",\"login_owner_id\":\"k\",\
+                 \"oauth_provenance\":{{\"issuer\":\"{issuer}\",\"client_id\":\"{CLIENT_ID}\"}}}}}}"
+            )
+        };
+        let same = entered(Some(&held(ISSUER)), "acct");
+        assert!(same.contains("\"login_owner_id\":\"k\"") && same.contains("oauth_provenance"), "{same}");
+        assert!(same.starts_with("{\"mine\":1.50,"), "{same}");
+        let other = entered(Some(&held("https://login.example")), "another");
+        assert!(!other.contains("login_owner_id") && !other.contains("oauth_provenance"), "{other}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! observes sources and by whoever refreshes them. To add a layout: its module here, its row below.
 
 use super::mapped::Fields;
-use super::{FormatError, FormatErrorKind, claude, codex, copilot, static_token};
-use crate::base::credential::{Renewed, SourceReading};
+use super::{FormatError, FormatErrorKind, claude, codex, copilot, own_login, static_token};
+use crate::base::credential::{NewLogin, Renewed, SourceReading};
 use crate::base::secret::{Document, Secret};
 
 /// The format of one source.
@@ -19,6 +19,8 @@ pub enum Layout {
     Mapped(Fields),
     /// One token that nobody refreshes, on one line.
     Static,
+    /// A file of our own login store.
+    Own,
 }
 
 impl Layout {
@@ -31,6 +33,7 @@ impl Layout {
             Self::Copilot => copilot::parse(bytes),
             Self::Mapped(fields) => fields.parse(bytes),
             Self::Static => static_token::parse(bytes),
+            Self::Own => own_login::parse(bytes),
         }
     }
 
@@ -48,6 +51,23 @@ impl Layout {
             Self::Mapped(fields) => fields.store(bytes, spent, renewed),
             // It holds no refresh token that could have been spent.
             Self::Static => Ok(Store::Superseded),
+            Self::Own => own_login::store(bytes, spent, renewed),
+        }
+    }
+
+    /// Writes a new login over whatever the document, if there is one, holds.
+    ///
+    /// # Errors
+    /// When the document cannot be parsed, the login lacks what the layout needs, or logins of this
+    /// layout are made by their own CLI only.
+    pub fn enter(&self, existing: Option<&[u8]>, login: &NewLogin) -> Result<Document, FormatError> {
+        match self {
+            Self::Codex => codex::enter(existing, login),
+            Self::Mapped(fields) => fields.enter(existing, login),
+            Self::Own => own_login::enter(existing, login),
+            Self::Claude | Self::Copilot | Self::Static => {
+                Err(FormatError::new(FormatErrorKind::WrongType, "such a file is written by its own CLI"))
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::json_doc::{Found, JsonDoc};
 use super::layout::Store;
 use super::{FormatError, FormatErrorKind};
-use crate::base::credential::{Credential, Identity, Renewed, SourceReading};
-use crate::base::secret::Secret;
+use crate::base::credential::{Credential, Identity, NewLogin, Renewed, SourceReading};
+use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 
 /// The last millisecond of the year 9999: a later expiry is not a time that anybody meant.
@@ -197,6 +197,41 @@ impl Fields {
         Ok(Store::Patched(doc.into_document()))
     }
 
+    /// Writes a new login over whatever the document holds. Of the old login nothing stays: what the
+    /// new one does not have is removed.
+    ///
+    /// # Errors
+    /// When the document cannot be parsed or has another shape, or a token is blank.
+    pub fn enter(&self, existing: Option<&[u8]>, login: &NewLogin) -> Result<Document, FormatError> {
+        let mut doc = JsonDoc::open(existing)?;
+        let tokens = [
+            (Some(&self.access_token), Some(&login.access)),
+            (self.refresh_token.as_ref(), login.refresh.as_ref()),
+            (self.id_token.as_ref(), login.id_token.as_ref()),
+        ];
+        for (pointer, secret) in tokens {
+            match (pointer, secret) {
+                (Some(pointer), Some(secret)) => doc.set_secret(&pointer.path(), secret)?,
+                (Some(pointer), None) => doc.remove(&pointer.path())?,
+                (None, _) => false,
+            };
+        }
+        let scope = (!login.scopes.is_empty()).then(|| Value::from(login.scopes.join(" ")));
+        let texts = [
+            (&self.expires_at, login.expires_at.map(|at| self.written(at))),
+            (&self.scope, scope),
+            (&self.account, login.account.as_deref().map(Value::from)),
+        ];
+        for (pointer, value) in texts {
+            match (pointer, value) {
+                (Some(pointer), Some(value)) => doc.set(&pointer.path(), &value)?,
+                (Some(pointer), None) => doc.remove(&pointer.path())?,
+                (None, _) => false,
+            };
+        }
+        Ok(doc.into_document())
+    }
+
     fn written(&self, at: Timestamp) -> Value {
         let millis = at.as_millis();
         match self.expires_unit {
@@ -287,6 +322,33 @@ mod tests {
         let other = Secret::new("r0".into());
         let superseded = fields(TimeUnit::Milliseconds).store(DOCUMENT.as_bytes(), &other, &renewed);
         assert_eq!(superseded.unwrap(), Store::Superseded);
+    }
+
+    #[test]
+    fn a_new_login_leaves_nothing_of_the_old_one_and_everything_else() {
+        let login = NewLogin {
+            access: Secret::new("a2".into()),
+            refresh: Some(Secret::new("r2".into())),
+            id_token: None,
+            expires_at: Some(Timestamp::from_millis(1_795_300_000_000)),
+            scopes: Vec::new(),
+            account: Some("u8".into()),
+            granted_at: Timestamp::from_millis(1_795_200_000_000),
+        };
+        let fields = fields(TimeUnit::Milliseconds);
+        let over = fields.enter(Some(DOCUMENT.as_bytes()), &login).unwrap();
+        let expected = DOCUMENT
+            .replace("u7", "u8")
+            .replace("a1", "a2")
+            .replace("r1", "r2")
+            .replace("1795199075831", "1795300000000")
+            .replace(" \"scope\": \"x y\",", "");
+        assert_eq!(String::from_utf8_lossy(over.expose()), expected);
+        let fresh = fields.enter(None, &login).unwrap();
+        let SourceReading::Ok(read) = fields.parse(fresh.expose()) else { panic!("a login") };
+        assert_eq!((read.access, read.account.as_deref()), (login.access.clone(), Some("u8")));
+        let blank = NewLogin { access: Secret::new(" ".into()), ..login };
+        assert!(fields.enter(None, &blank).is_err());
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod mapped;
 pub mod mirror;
 pub mod oauth_json;
 pub mod openclaw_config;
+pub mod own_login;
 pub mod refreshes;
 pub mod release;
 pub mod secret_file;

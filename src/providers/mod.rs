@@ -59,6 +59,7 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
 #[must_use]
 pub fn layout(login: &LoginSettings) -> Option<Layout> {
     match login.provider {
+        Provider::Codex | Provider::Generic if login.is_own() => Some(Layout::Own),
         Provider::Claude => Some(Layout::Claude),
         Provider::Codex => Some(Layout::Codex),
         Provider::Gemini => Some(Layout::Mapped(gemini_cli::fields())),

@@ -10,17 +10,11 @@ use std::time::Duration;
 
 use super::proof::{self, NotStorable};
 use crate::base::secret::{Document, Secret};
-use crate::format;
+use crate::format::codex::{CLIENT_ID, ISSUER, provenance};
 use crate::oauth::endpoint::{Encoding, Request};
 use crate::sys::lock::{Flock, LockError, Patience};
 use crate::sys::random;
 
-/// The token endpoint.
-pub const TOKEN_URL: &str = "https://auth.openai.com/oauth/token";
-/// Whose endpoint that is, as logins name it.
-const ISSUER: &str = "https://auth.openai.com";
-/// The public client of Codex.
-const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 /// Why the token is renewed, in the words of the endpoint: by a timer, long before the end.
 const REASON: &str = "scheduled";
 /// Codex holds it while it writes a file; another of ours while it waits for an answer.
@@ -109,7 +103,7 @@ pub fn request(
     document: &Document,
     refresh: &Secret,
 ) -> Result<Request, String> {
-    let origin = format::codex::provenance(document.expose());
+    let origin = provenance(document.expose());
     let is_foreign = |issuer: &String| issuer.trim_end_matches('/') != ISSUER;
     if !is_configured && origin.issuer.as_ref().is_some_and(is_foreign) {
         return Err("the login came from another issuer; name its token endpoint as token_url".to_owned());
@@ -129,6 +123,7 @@ pub fn request(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::codex::TOKEN_URL;
 
     fn sent(issuer: &str, is_configured: bool) -> Result<String, String> {
         let text = format!(

@@ -9,6 +9,7 @@ use crate::base::credential::Credential;
 use crate::base::id::Provider;
 use crate::base::secret::{Document, Secret};
 use crate::config::settings::LoginSettings;
+use crate::format::codex::TOKEN_URL;
 use crate::oauth::endpoint::Request;
 use crate::sys::lock::{DirectoryLock, Flock, LockError, LockMark};
 
@@ -21,6 +22,8 @@ pub enum Side {
     Codex {
         /// The token endpoint is the configuration's, whatever the login says of its origin.
         is_configured: bool,
+        /// The login is one of our own store, where no Codex looks.
+        is_own: bool,
     },
     /// RFC 6749's, for a client that the configuration describes.
     Generic(generic::Client),
@@ -57,7 +60,7 @@ impl Side {
             Provider::Claude => (Self::Claude, Some(claude::TOKEN_URL)),
             Provider::Codex => {
                 let is_configured = login.refresh.token_url.is_some();
-                (Self::Codex { is_configured }, Some(codex::TOKEN_URL))
+                (Self::Codex { is_configured, is_own: login.is_own() }, Some(TOKEN_URL))
             }
             Provider::Generic => {
                 let client = generic::Client {
@@ -80,8 +83,8 @@ impl Side {
     pub async fn lock(&self, source: &Path) -> Result<Locks, LockError> {
         match self {
             Self::Claude => claude::RefreshLocks::acquire(source).await.map(Locks::Claude),
-            Self::Codex { .. } => codex::outer_lock(source).await.map(Locks::Codex),
-            Self::Generic(_) => Ok(Locks::None),
+            Self::Codex { is_own: false, .. } => codex::outer_lock(source).await.map(Locks::Codex),
+            Self::Codex { .. } | Self::Generic(_) => Ok(Locks::None),
         }
     }
 
@@ -92,8 +95,8 @@ impl Side {
     pub async fn write_lock(&self, source: &Path) -> Result<WriteLock, LockError> {
         match self {
             Self::Claude => claude::write_lock(source).await.map(WriteLock::Claude),
-            Self::Codex { .. } => codex::inner_lock(source).await.map(WriteLock::Codex),
-            Self::Generic(_) => Ok(WriteLock::None),
+            Self::Codex { is_own: false, .. } => codex::inner_lock(source).await.map(WriteLock::Codex),
+            Self::Codex { .. } | Self::Generic(_) => Ok(WriteLock::None),
         }
     }
 
@@ -102,8 +105,8 @@ impl Side {
     pub fn write_lock_blocked(&self, source: &Path) -> Option<&'static str> {
         match self {
             Self::Claude => claude::write_lock_blocked(source),
-            Self::Codex { .. } => codex::inner_lock_blocked(source),
-            Self::Generic(_) => None,
+            Self::Codex { is_own: false, .. } => codex::inner_lock_blocked(source),
+            Self::Codex { .. } | Self::Generic(_) => None,
         }
     }
 
@@ -130,7 +133,7 @@ impl Side {
     ) -> Result<Request, String> {
         match self {
             Self::Claude => Ok(claude::request(url, document, credential, refresh)),
-            Self::Codex { is_configured } => codex::request(url, *is_configured, document, refresh),
+            Self::Codex { is_configured, .. } => codex::request(url, *is_configured, document, refresh),
             Self::Generic(client) => generic::request(url, client, refresh),
         }
     }
@@ -141,8 +144,8 @@ impl Side {
     pub const fn doubts(&self) -> &'static [Duration] {
         match self {
             Self::Claude => &claude::DOUBTS,
-            Self::Codex { .. } => &codex::DOUBTS,
-            Self::Generic(_) => &[Duration::ZERO],
+            Self::Codex { is_own: false, .. } => &codex::DOUBTS,
+            Self::Codex { .. } | Self::Generic(_) => &[Duration::ZERO],
         }
     }
 }

@@ -47,6 +47,12 @@ impl Surroundings {
         self.xdg("XDG_STATE_HOME", ".local/state")
     }
 
+    /// Our own login store, in the state directory; `LoginSettings::is_own` knows it by this name.
+    #[must_use]
+    pub fn logins_dir(&self) -> PathBuf {
+        self.state_dir().join("logins")
+    }
+
     fn xdg(&self, variable: &str, fallback: &str) -> PathBuf {
         // The XDG base directory specification: a relative path is to be ignored.
         let base = self.variable(variable).map(Path::new).filter(|p| p.is_absolute());

@@ -3,12 +3,15 @@
 //! Nothing here reads or writes a real account. Each test file uses a part of it only.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
+pub mod alone;
 pub mod cache;
 pub mod claude;
 pub mod cli_host;
 pub mod codex;
 pub mod container;
 pub mod host;
+pub mod login_bench;
+pub mod looks;
 pub mod npm;
 pub mod nspawn;
 pub mod openclaw;

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::authorize;
 use super::ledger::{Ledger, Pair, Request, Verdict};
 use super::openai;
 use super::switches::{ApiAuth, Switches};
@@ -13,6 +14,9 @@ const SCOPE: &str = "user:inference user:profile user:sessions:claude_code";
 /// The answer to a grant of the token endpoint, and what became of it.
 pub fn token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Verdict, Answer) {
     let verdict = match request.field("grant_type").as_deref() {
+        Some("authorization_code") if authorize::is_code(&request.field("code").unwrap_or_default()) => {
+            return authorize::token(ledger, request, switches);
+        }
         Some("authorization_code") => {
             let pair = Pair::invent("login");
             ledger.adopt("login", pair.clone());
@@ -60,6 +64,9 @@ pub fn other(ledger: &mut Ledger, request: &Request, switches: &Switches) -> Ans
     if path.ends_with("/oauth/token/revoke") {
         ledger.revoke(&request.field("token").unwrap_or_default());
         return Answer::json(200, &json!({}));
+    }
+    if path == "/oauth/authorize" {
+        return authorize::page(ledger, request);
     }
     if let Some(answer) = openai::other(ledger, request, path, switches) {
         return answer;

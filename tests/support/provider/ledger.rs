@@ -123,7 +123,7 @@ impl Request {
     }
 }
 
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -140,9 +140,27 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A code that was given at the authorization page, and what it was given for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// `ac_…`
+    pub code: String,
+    /// Who asked.
+    pub client: String,
+    /// Where it was sent to.
+    pub redirect: String,
+    /// Of the verifier, S256.
+    pub challenge: String,
+    /// It was traded, or is too old.
+    pub is_over: bool,
+}
+
 /// All families and all requests.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ledger {
+    /// The codes, oldest first.
+    #[serde(default)]
+    pub codes: Vec<Code>,
     /// The families, in the order they were made known.
     pub families: Vec<Family>,
     /// Every request that was read completely.

@@ -3,6 +3,7 @@
 //! One port is an HTTP proxy (CONNECT to any host ends in our own TLS), a TLS server and a plain HTTP server at
 //! once. What it says about the real server is nothing; it is strict where the real one is reported to be.
 
+mod authorize;
 pub mod control;
 mod endpoints;
 mod ledger;
@@ -101,6 +102,11 @@ impl Provider {
     pub fn set(&self, change: impl FnOnce(&mut Switches)) {
         change(&mut self.shared.lock().switches);
         self.shared.changed.notify_all();
+    }
+
+    /// Makes every code too old.
+    pub fn expire_codes(&self) {
+        self.shared.lock().ledger.codes.iter_mut().for_each(|code| code.is_over = true);
     }
 
     /// The switches as they are.

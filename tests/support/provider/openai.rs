@@ -18,21 +18,25 @@ pub fn is_refresh_token(token: &str) -> bool {
     token.starts_with("rt_")
 }
 
-/// An unsigned token of that account which ends in so many seconds; `tail` is where its signature would be.
-pub fn jwt(seconds: i64, tail: &str) -> String {
+fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    jwt_until(i64::try_from(now).expect("a clock") + seconds, tail)
+    i64::try_from(now).expect("a clock")
 }
 
-/// The same with its end in Unix seconds.
+/// An unsigned token which ends at that Unix second; `tail` is where its signature would be.
 pub fn jwt_until(exp: i64, tail: &str) -> String {
+    jwt_of(OPENAI_ACCOUNT, exp, tail)
+}
+
+/// The same of any account.
+fn jwt_of(account: &str, exp: i64, tail: &str) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let payload = json!({
         "exp": exp,
         "scp": ["openid", "offline_access"],
         "email": "alice@example.invalid",
         "https://api.openai.com/auth": {
-            "chatgpt_account_id": OPENAI_ACCOUNT, "chatgpt_plan_type": "plus", "chatgpt_user_id": "user-invented"
+            "chatgpt_account_id": account, "chatgpt_plan_type": "plus", "chatgpt_user_id": "user-invented"
         }
     });
     format!("{}.{}.{tail}", part(json!({"alg": "none"})), part(payload))
@@ -52,7 +56,9 @@ pub fn token(verdict: &Verdict, switches: &Switches) -> Answer {
         );
     };
     let lifetime = i64::try_from(switches.expires_in).expect("sane");
-    let mut body = json!({"access_token": pair.access, "id_token": jwt(lifetime, "aWQ"), "expires_in": 1});
+    let account = switches.account.as_deref().unwrap_or(OPENAI_ACCOUNT);
+    let id_token = jwt_of(account, now() + lifetime, "aWQ");
+    let mut body = json!({"access_token": pair.access, "id_token": id_token, "expires_in": 1});
     if switches.rotate {
         body["refresh_token"] = json!(pair.refresh);
     }
@@ -110,12 +116,17 @@ fn turn() -> String {
 impl Pair {
     /// An invented pair of Codex's kind, never issued before, that ends in so many seconds.
     pub fn codex(family: &str, seconds: i64) -> Self {
+        Self::codex_of(OPENAI_ACCOUNT, family, seconds)
+    }
+
+    /// The same of any account.
+    pub fn codex_of(account: &str, family: &str, seconds: i64) -> Self {
         let tail = || {
             let mut bytes = [0; 40];
             getrandom::fill(&mut bytes).expect("the system has random numbers");
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("{hex}AA")
         };
-        Self { access: jwt(seconds, &tail()), refresh: format!("rt_{family}-{}", tail()) }
+        Self { access: jwt_of(account, now() + seconds, &tail()), refresh: format!("rt_{family}-{}", tail()) }
     }
 }

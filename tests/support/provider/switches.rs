@@ -66,6 +66,8 @@ pub struct Switches {
     pub refresh_token_expires_in: Option<u64>,
     /// The scope of the answer; `None`: what was asked for.
     pub scope: Option<String>,
+    /// The account that new logins belong to, of OpenAI's kind; `None`: always the same one.
+    pub account: Option<String>,
     /// How far the server's clock, as its `Date` tells it, is ahead of ours, seconds; `None`: it does
     /// not tell.
     pub clock_ahead: Option<i64>,
@@ -90,6 +92,7 @@ impl Default for Switches {
             expires_in: 28_800,
             refresh_token_expires_in: None,
             scope: None,
+            account: None,
             clock_ahead: Some(0),
             api_auth: ApiAuth::Live,
             profile_delay_ms: 0,
