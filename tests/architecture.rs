@@ -125,6 +125,8 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/gateway/openclaw.rs", "hands the gateway's own token to its CLI and reads what that answers"),
     ("src/gateway/profiles.rs", "hands the gateway's own token to its CLI and reads ids out of its answer"),
     ("src/gateway/rpc.rs", "hands the gateway its own token, and what is to be kept in its secret store"),
+    ("src/login/codex.rs", "reads what the device endpoint answers"),
+    ("src/login/device.rs", "hands what the device endpoint answers to its reader"),
     ("src/login/exchange.rs", "hands the answer to its judge"),
     ("src/login/pkce.rs", "hands what was pasted to its reader"),
     ("src/oauth/endpoint.rs", "sends the request's body"),
@@ -134,7 +136,6 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/refresher/codex.rs", "hands the source's document to its format"),
     ("src/refresher/direct.rs", "hands the answer to its judge and the source's document to its format"),
     ("src/refresher/exchange.rs", "hands what the CLI left to its format, and reads its messages"),
-    ("src/refresher/generic.rs", "reads the client's secret"),
     ("src/refresher/intent.rs", "writes and reads the record of an answer"),
     ("src/refresher/official.rs", "reads the help text of the CLI, and what its app server answered"),
     ("src/sinks/mod.rs", "parses a template, which has no token yet"),
@@ -145,9 +146,10 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
 ];
 
 /// The rest of the list above: the system's wrappers, which move bytes and read none.
-const SYS_MAY_EXPOSE: [(&str, &str); 3] = [
+const SYS_MAY_EXPOSE: [(&str, &str); 4] = [
     ("src/sys/atomic_file/mod.rs", "the one writer: writes the temporary file, digests what is there"),
     ("src/sys/atomic_file/reserve.rs", "the one writer: fills the room that was taken for an answer"),
+    ("src/sys/secret_line.rs", "cuts the line out of its file"),
     ("src/sys/process.rs", "writes a child's standard input"),
 ];
 

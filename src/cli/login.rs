@@ -17,7 +17,7 @@ use crate::daemon::login::{self as places, NoPlace, NotStored, Place};
 use crate::daemon::store::StateDir;
 use crate::format;
 use crate::login::paste::Lines;
-use crate::login::{Failed, Told, browser, codex, pkce};
+use crate::login::{Comes, Failed, Told, browser, codex, device, generic, pkce};
 use crate::sys::paths::Surroundings;
 use crate::sys::{clock, log};
 
@@ -51,20 +51,23 @@ fn place(
     }
     let provider = Provider::from_word(&arguments.provider)
         .ok_or_else(|| NoPlace::Usage(format!("there is no provider {}", shown(&arguments.provider))))?;
-    if provider != Provider::Codex {
+    if !matches!(provider, Provider::Codex | Provider::Generic) {
         return Err(NoPlace::Usage(format!("this version does not log in to {provider}; its own CLI does")));
     }
     if arguments.setup_token {
         return Err(usage("--setup-token is for the provider claude"));
-    }
-    if arguments.device {
-        return Err(usage("--device is not in this version"));
     }
     let loaded = load::configuration(surroundings, only);
     let loaded = loaded.map_err(|errors| NoPlace::Unusable(load::lines(&errors)))?;
     let place = places::place(&loaded.settings, surroundings, provider, arguments.id.as_deref())?;
     if place.is_new && only.is_some() {
         return Err(usage("the file of --config has no such login, and it is not ours to change"));
+    }
+    if provider == Provider::Generic && place.login.authorize.is_none() {
+        return Err(NoPlace::Usage(format!(
+            "there is no login {} of the provider generic that has a table [login.authorize]",
+            place.login.id
+        )));
     }
     place.prove().map_err(NoPlace::Unusable)?;
     Ok(place)
@@ -78,13 +81,12 @@ async fn log_in(
 ) -> Exit {
     // From here on a signal ends the waiting and nothing else: what is stored is stored whole.
     let mut stops = Stops::take();
-    let asked = clock::now();
     let asking = ask(arguments, place, &surroundings);
     let grant = tokio::select! {
         granted = asking => granted,
         () = stops.come() => return output::failure("stopped; nothing was changed", Exit::Failed),
     };
-    let login = match grant.and_then(|grant| new_login(grant, asked)) {
+    let login = match grant.and_then(|grant| new_login(place.login.provider, grant)) {
         Ok(login) => login,
         Err(why) => return output::failure(format_args!("{why}; nothing was changed"), Exit::Failed),
     };
@@ -134,14 +136,26 @@ async fn ask(
 ) -> Result<Grant, Failed> {
     let patience = Duration::from_secs(arguments.patience);
     let mut tell = |told: Told<'_>| say(&told, arguments, surroundings);
-    let mut lines = Lines::of_stdin();
-    pkce::run(&codex::authorization(&place.login), &mut lines, patience, &mut tell).await
+    let login = &place.login;
+    let asked = match &login.authorize {
+        None if arguments.device => return codex::by_device(login, patience, &mut tell).await,
+        None => codex::authorization(login),
+        Some(described) => match (generic::authorization(login, described)?, &described.device_url) {
+            (Some(asked), _) if !arguments.device => asked,
+            (_, Some(url)) => {
+                return device::run(&generic::client(login)?, url, &described.scopes, patience, &mut tell)
+                    .await;
+            }
+            (_, None) => return Err(Failed::System(format!("login {} has no device_url", login.id))),
+        },
+    };
+    pkce::run(&asked, &mut Lines::of_stdin(), patience, &mut tell).await
 }
 
 /// Prints what the person has to know, and opens the browser.
 fn say(told: &Told<'_>, arguments: &LoginArguments, surroundings: &Surroundings) {
     match told {
-        Told::Visit { url, is_heard } => {
+        Told::Visit { url, comes } => {
             let how = match (arguments.no_browser, browser::open) {
                 (true, _) => "Visit this URL to log in:",
                 (false, open) => match open(url, surroundings) {
@@ -149,32 +163,55 @@ fn say(told: &Told<'_>, arguments: &LoginArguments, surroundings: &Surroundings)
                     Err(_) => "Visit this URL to log in:",
                 },
             };
-            let then = if *is_heard {
-                "If the browser is on another machine it ends at a page that cannot be shown: paste that page's \
-                 URL here, or the code in it."
-            } else {
-                "Every callback port of this machine is taken, so the browser ends at a page of another program or \
-                 at one that cannot be shown: paste that page's URL here, or the code in it."
+            let then = match comes {
+                Comes::Heard => {
+                    "If the browser is on another machine it ends at a page that cannot be shown: paste that page's \
+                     URL here, or the code in it."
+                }
+                Comes::Unheard => {
+                    "Every callback port of this machine is taken, so the browser ends at a page of another program \
+                     or at one that cannot be shown: paste that page's URL here, or the code in it."
+                }
+                Comes::Shown => "The browser ends at a page that shows a code: paste that page's code here.",
             };
             output::print(&format!("{how}\n\n{url}\n\n{then}\n"));
+        }
+        Told::Code { url, complete, code, lasts } => {
+            let minutes = lasts.as_secs() / 60;
+            let open =
+                complete.map(|complete| format!("or, with the code in it, {complete}\n")).unwrap_or_default();
+            output::print(&format!(
+                "On any device visit\n\n{url}\n{open}\nand type the code {code} there. It lasts for {minutes} min; never \
+                 type a code that somebody sent you.\n"
+            ));
         }
         Told::Unfit(why) => output::print(&format!("That is not the answer: {}. Try again.\n", why.as_str())),
     }
 }
 
-/// What is stored of a grant. `asked` is a time before the grant was made: what it brings ends no
-/// earlier than its lifetime after that.
-fn new_login(grant: Grant, asked: crate::base::time::Timestamp) -> Result<NewLogin, Failed> {
-    let lacks = |what: &str| Failed::Endpoint(format!("the token endpoint gave no {what}"));
-    let access = grant.access.ok_or_else(|| lacks("access token"))?;
-    let account = format::codex::account_of(&access, grant.id_token.as_ref());
+/// What is stored of a grant that came just now.
+fn new_login(provider: Provider, grant: Grant) -> Result<NewLogin, Failed> {
+    let lacks = |what: &str| Err(Failed::Endpoint(format!("the token endpoint gave no {what}")));
+    let Some(access) = grant.access else { return lacks("access token") };
+    let account = match provider {
+        Provider::Codex => format::codex::account_of(&access, grant.id_token.as_ref()),
+        _ => grant.id_token.as_ref().and_then(format::own_login::subject),
+    };
+    // Codex can do nothing without the two.
+    if provider == Provider::Codex && grant.refresh.is_none() {
+        return lacks("refresh token");
+    }
+    if provider == Provider::Codex && account.is_none() {
+        return lacks("token that names its account");
+    }
+    let now = clock::now();
     Ok(NewLogin {
-        expires_at: Some(asked.after(grant.expires_in.unwrap_or(UNSTATED_LIFETIME))),
-        refresh: Some(grant.refresh.ok_or_else(|| lacks("refresh token"))?),
+        expires_at: Some(now.after(grant.expires_in.unwrap_or(UNSTATED_LIFETIME))),
+        refresh: grant.refresh,
         id_token: grant.id_token,
         scopes: grant.scopes.unwrap_or_default(),
-        account: Some(account.ok_or_else(|| Failed::Endpoint("no token names its account".to_owned()))?),
-        granted_at: clock::now(),
+        account,
+        granted_at: now,
         access,
     })
 }

@@ -111,6 +111,18 @@ fn is_loopback(host: &str) -> bool {
         || bare.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// The scopes of a login, each a word of RFC 6749 (section 3.3).
+///
+/// # Errors
+/// A sentence without subject.
+pub fn scopes(list: &[String]) -> Result<Vec<String>, String> {
+    let valid = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if list.iter().all(|scope| !scope.is_empty() && scope.bytes().all(valid)) {
+        return Ok(list.to_vec());
+    }
+    Err("must be a list of words without spaces, quotes and backslashes".to_owned())
+}
+
 const UNIT_TYPES: [&str; 10] =
     ["service", "socket", "target", "timer", "path", "mount", "automount", "swap", "slice", "scope"];
 

@@ -60,8 +60,8 @@ enum Source<'a> {
 fn source(login: &LoginSettings) -> Option<Source<'_>> {
     match (&login.path, login.provider) {
         (Some(path), _) => Some(Source::File(path)),
-        // A static token has no file of a CLI's own.
-        (None, Provider::Static) => None,
+        // A static token has no file of a CLI's own, and in our own store each login has one.
+        (None, Provider::Static | Provider::Generic) => None,
         (None, provider) => Some(Source::Own(provider)),
     }
 }

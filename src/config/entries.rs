@@ -6,13 +6,14 @@ use crate::base::id::{LoginId, Provider};
 use crate::format::mapped::{Fields, Pointer, TimeUnit};
 
 use super::check;
-use super::error::{BAD_VALUE, CONFLICT, UNFIT_KEY};
+use super::error::{BAD_VALUE, CONFLICT, MISSING_KEY, UNFIT_KEY};
 use super::fragment::{Node, Place, Value};
 use super::merge::id_of;
-use super::schema::{ALERT_KINDS, FIELDS, LOGIN, REFRESH, joined};
+use super::schema::{ALERT_KINDS, AUTHORIZE, FIELDS, LOGIN, REFRESH, joined};
 use super::section::{Reader, Section, word};
 use super::settings::{
-    AlertKind, AlertSettings, LoginSettings, RefreshMode, RefreshSettings, RefreshWay, RequestStyle,
+    AlertKind, AlertSettings, AuthorizeSettings, LoginSettings, RefreshMode, RefreshSettings, RefreshWay,
+    RequestStyle,
 };
 
 /// An entry and the place that faults with other entries are reported at.
@@ -90,6 +91,8 @@ pub fn login(r: &mut Reader<'_>, node: &Node) -> Option<Placed<LoginSettings>> {
     }
     let inner = s.inner("fields", &FIELDS);
     let fields = match provider {
+        // A login that is made from here may be in our own store, whose layout is ours.
+        Some(Provider::Generic) if s.has("authorize") && !s.has("path") && !s.has("fields") => None,
         Some(Provider::Generic) => {
             for key in ["path", "fields"] {
                 r.missing(&s, key, "is required for the provider generic");
@@ -102,12 +105,14 @@ pub fn login(r: &mut Reader<'_>, node: &Node) -> Option<Placed<LoginSettings>> {
         }
         _ => None,
     };
+    let authorize = authorize(r, &s, provider);
     let refresh = refresh(r, &s.inner("refresh", &REFRESH), provider);
     let fields = match fields {
         Some(described) => Some(described?),
         None => None,
     };
-    let login = LoginSettings { id: id?, provider: provider?, path, label: label?, fields, refresh };
+    let login =
+        LoginSettings { id: id?, provider: provider?, path, label: label?, fields, authorize, refresh };
     Placed::at(login, &s, "path")
 }
 
@@ -122,6 +127,37 @@ fn fields(r: &mut Reader<'_>, s: &Section<'_>) -> Option<Fields> {
         scope: r.parsed(s, "scope", Pointer::parse),
         account: r.parsed(s, "account", Pointer::parse),
         access_token: access_token?,
+    })
+}
+
+fn authorize(
+    r: &mut Reader<'_>,
+    login: &Section<'_>,
+    provider: Option<Provider>,
+) -> Option<AuthorizeSettings> {
+    if !login.has("authorize") {
+        return None;
+    }
+    if provider.is_some_and(|provider| provider != Provider::Generic) {
+        r.fault(login, "authorize", UNFIT_KEY, "is for the provider generic only");
+        return None;
+    }
+    let s = login.inner("authorize", &AUTHORIZE);
+    if !s.has("device_url") {
+        r.missing(&s, "url", "is required, or device_url");
+    }
+    let client = login.inner("refresh", &REFRESH);
+    for key in ["token_url", "client_id"] {
+        if !r.gaps.keys && !client.has(key) {
+            r.fault(login, "authorize", MISSING_KEY, format!("needs {key} in [login.refresh]"));
+        }
+    }
+    let url = |text: &str| check::token_url(text).map(|()| text.to_owned());
+    Some(AuthorizeSettings {
+        url: r.parsed(&s, "url", url),
+        device_url: r.parsed(&s, "device_url", url),
+        scopes: r.list(&s, "scopes", check::scopes).unwrap_or_default(),
+        redirect: r.parsed_or(&s, "redirect", "http://127.0.0.1/callback", url).unwrap_or_default(),
     })
 }
 

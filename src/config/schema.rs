@@ -73,6 +73,7 @@ pub const LOGIN: Shape = Shape {
         ("path", Type::Text),
         ("label", Type::Text),
         ("fields", Type::Table(&FIELDS)),
+        ("authorize", Type::Table(&AUTHORIZE)),
         ("refresh", Type::Table(&REFRESH)),
     ],
 };
@@ -88,6 +89,17 @@ pub const FIELDS: Shape = Shape {
         ("expires_unit", Type::Text),
         ("scope", Type::Text),
         ("account", Type::Text),
+    ],
+};
+/// `[login.authorize]`.
+pub const AUTHORIZE: Shape = Shape {
+    header: "[login.authorize]",
+    has_id: false,
+    keys: &[
+        ("url", Type::Text),
+        ("device_url", Type::Text),
+        ("scopes", Type::Texts),
+        ("redirect", Type::Text),
     ],
 };
 /// `[login.refresh]`.

@@ -1,7 +1,7 @@
 //! The validated configuration: every value present, every path expanded, every reference resolved.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
@@ -34,12 +34,14 @@ pub struct LoginSettings {
     pub id: LoginId,
     /// Whose CLI owns it.
     pub provider: Provider,
-    /// The source file; `None` means the provider's own rule.
+    /// The source file; `None` means the provider's own rule, for a generic one our own login store.
     pub path: Option<PathBuf>,
     /// A label for people; empty when none was given.
     pub label: String,
     /// `[login.fields]`: where the parts of a generic login are.
     pub fields: Option<Fields>,
+    /// `[login.authorize]`: how a person logs in to a generic provider.
+    pub authorize: Option<AuthorizeSettings>,
     /// `[login.refresh]`.
     pub refresh: RefreshSettings,
 }
@@ -49,8 +51,10 @@ impl LoginSettings {
     /// whatever the state directory of this process is.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        let directory = self.path.as_deref().and_then(Path::parent);
-        directory.is_some_and(|directory| directory.ends_with("tokensink/logins"))
+        match &self.path {
+            Some(path) => path.parent().is_some_and(|directory| directory.ends_with("tokensink/logins")),
+            None => self.provider == Provider::Generic,
+        }
     }
 }
 
@@ -70,6 +74,19 @@ pub enum RequestStyle {
     Form,
     /// A JSON object with the same names.
     Json,
+}
+
+/// `[login.authorize]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizeSettings {
+    /// The page where a person says yes.
+    pub url: Option<String>,
+    /// Where a code for another device is asked for (RFC 8628).
+    pub device_url: Option<String>,
+    /// What is asked for; empty: what the provider gives unasked.
+    pub scopes: Vec<String>,
+    /// Where the browser comes back to.
+    pub redirect: String,
 }
 
 /// `[login.refresh]`.

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod authorize;
 pub mod choose;
 pub mod clock;
+pub mod device;
 pub mod families;
 pub mod fit;
 pub mod health;

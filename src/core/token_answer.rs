@@ -149,8 +149,10 @@ fn refused(status: u16, body: &[u8]) -> Answer {
     }
 }
 
-/// `error` as a text, `error.code`, `error.type`, or `code`; in lower case.
-fn error_word(body: &[u8]) -> Option<String> {
+/// The error word of an answer: `error` as a text, `error.code`, `error.type`, or `code`; in lower case,
+/// and not yet fit to be shown.
+#[must_use]
+pub fn error_word(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let candidates = ["/error/code", "/error/type", "/error", "/code"];
     let word = candidates.iter().find_map(|pointer| value.pointer(pointer).and_then(Value::as_str))?;

@@ -129,6 +129,7 @@ pub fn default_login(id: LoginId, provider: Provider) -> LoginSettings {
         path: None,
         label: String::new(),
         fields: None,
+        authorize: None,
         refresh: RefreshSettings {
             mode: RefreshMode::Auto,
             margin: None,

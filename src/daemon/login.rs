@@ -14,6 +14,7 @@ use crate::config::settings::{LoginSettings, Settings};
 use crate::daemon::detect;
 use crate::daemon::pass;
 use crate::daemon::store::{StateDir, private_directory};
+use crate::daemon::world;
 use crate::format::layout::Layout;
 use crate::providers;
 use crate::refresher::proof;
@@ -104,8 +105,7 @@ pub fn place(
             (LoginSettings { path, ..detect::default_login(id, provider) }, true)
         }
     };
-    let by_rule = || providers::default_path(provider, &surroundings.home, &surroundings.variables);
-    let path = login.path.clone().or_else(by_rule);
+    let path = world::source_path(&login, surroundings);
     let (Some(path), Some(layout)) = (path, providers::layout(&login)) else {
         return Err(NoPlace::Usage(format!("where a login of {provider} is kept is not known; see --id")));
     };

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
-use crate::config::settings::{Apply, GatewayKind, GatewaySettings, Settings, SinkKind};
+use crate::config::settings::{Apply, GatewayKind, GatewaySettings, LoginSettings, Settings, SinkKind};
 use crate::core::memory::Memory;
 use crate::core::model::{
     ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
@@ -79,16 +79,11 @@ impl World {
         let sources: Vec<Source> = settings
             .logins
             .iter()
-            .map(|login| {
-                let by_rule =
-                    || providers::default_path(login.provider, &surroundings.home, &surroundings.variables);
-                let path = login.path.clone().or_else(by_rule);
-                Source {
-                    login: login.id.clone(),
-                    provider: login.provider,
-                    layout: providers::layout(login),
-                    path: path.unwrap_or_default(),
-                }
+            .map(|login| Source {
+                login: login.id.clone(),
+                provider: login.provider,
+                layout: providers::layout(login),
+                path: source_path(login, &surroundings).unwrap_or_default(),
             })
             .collect();
         let desired = desired_of(&settings);
@@ -205,6 +200,18 @@ impl World {
             manifests: &self.manifests,
         }
     }
+}
+
+/// The file of a login: the configured one, the one in our own store, or by the rule of its CLI.
+#[must_use]
+pub fn source_path(login: &LoginSettings, surroundings: &Surroundings) -> Option<PathBuf> {
+    if let Some(path) = &login.path {
+        return Some(path.clone());
+    }
+    if login.is_own() {
+        return Some(surroundings.logins_dir().join(format!("{}.json", login.id)));
+    }
+    providers::default_path(login.provider, &surroundings.home, &surroundings.variables)
 }
 
 fn desired_of(settings: &Settings) -> Desired {

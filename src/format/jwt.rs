@@ -57,6 +57,13 @@ impl Claims {
         Some(Timestamp::from_millis(millis))
     }
 
+    /// The text of a claim; `None` when it is blank.
+    #[must_use]
+    pub fn text(&self, claim: &str) -> Option<&str> {
+        let text = self.0.get(claim)?.as_str()?;
+        (!text.trim().is_empty() && !text.contains(char::is_control)).then_some(text)
+    }
+
     /// The text of a claim inside an object that is a claim itself; `None` when it is blank.
     #[must_use]
     pub fn text_in(&self, object: &str, claim: &str) -> Option<&str> {

@@ -3,6 +3,7 @@
 //! by nobody else. Source of the shape: what OpenClaw (2026.9.6) and pi-ai keep of a login.
 
 use super::FormatError;
+use super::json_doc::JsonDoc;
 use super::jwt::Claims;
 use super::layout::Store;
 use super::mapped::{Fields, Pointer, TimeUnit};
@@ -24,7 +25,20 @@ fn fields() -> Fields {
 /// Reads the document. Never `Missing` or `Unreadable`: those are about the file.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> SourceReading {
-    fields().parse(bytes)
+    match (fields().parse(bytes), JsonDoc::parse(bytes)) {
+        (SourceReading::Ok(mut credential), Ok(mut doc)) => {
+            // Of a login without one, or with something else there, nobody can say who it is.
+            credential.identity.id_token = doc.text(&["id_token"]).ok().flatten();
+            SourceReading::Ok(credential)
+        }
+        (reading, _) => reading,
+    }
+}
+
+/// Whose an id token of OpenID Connect is: its `sub`.
+#[must_use]
+pub fn subject(id_token: &Secret) -> Option<String> {
+    Claims::of(id_token)?.text("sub").map(str::to_owned)
 }
 
 /// Stores `renewed` over the login whose refresh token `spent` was traded for it. What a token says
@@ -68,7 +82,8 @@ mod tests {
         let SourceReading::Ok(read) = parse(document.expose()) else { panic!("a login") };
         assert_eq!((&read.access, &read.refresh), (&login.access, &login.refresh));
         assert_eq!(read.expires_at, Some(Timestamp::from_millis(1_795_199_075_000)));
-        assert_eq!((read.scopes, read.account), (login.scopes, login.account));
+        assert_eq!((read.scopes, read.account), (login.scopes.clone(), login.account.clone()));
+        assert_eq!(read.identity.id_token, login.id_token);
         let renewed = Renewed {
             access: Some(Secret::new("opaque".into())),
             expires_at: Some(Timestamp::from_millis(1_796_000_000_000)),

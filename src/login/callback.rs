@@ -25,30 +25,41 @@ const CROWD: usize = 32;
 
 /// Where an authorization server sends the browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redirect {
-    /// `127.0.0.1`, `localhost` or `[::1]`, as it stands in the URL.
-    pub host: String,
-    /// The ports that the provider knows, the first choice first; 0: any.
-    pub ports: Vec<u16>,
-    /// The path, with its slash.
-    pub path: String,
+pub enum Redirect {
+    /// To us.
+    Loopback {
+        /// `127.0.0.1`, `localhost` or `[::1]`, as it stands in the URL.
+        host: String,
+        /// The ports that the provider knows, the first choice first; 0: any.
+        ports: Vec<u16>,
+        /// The path, with its slash, and a query where the provider knows one.
+        path: String,
+    },
+    /// To a page of its own that shows the code.
+    Page(String),
 }
 
 impl Redirect {
-    /// The URL for a port.
+    /// The URL, with the port that listens, else the first one that the provider knows.
     #[must_use]
-    pub fn url(&self, port: u16) -> String {
-        format!("http://{}:{port}{}", self.host, self.path)
-    }
-
-    /// The addresses that a browser may try for the host.
-    fn addresses(&self) -> &'static [IpAddr] {
-        const BOTH: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        match self.host.as_str() {
-            "localhost" => &BOTH,
-            "[::1]" => &BOTH[1..],
-            _ => &BOTH[..1],
+    pub fn url(&self, port: Option<u16>) -> String {
+        match self {
+            Self::Loopback { host, ports, path } => {
+                let port = port.or_else(|| ports.first().copied()).unwrap_or_default();
+                format!("http://{host}:{port}{path}")
+            }
+            Self::Page(url) => url.clone(),
         }
+    }
+}
+
+/// The addresses that a browser may try for a host.
+fn addresses(host: &str) -> &'static [IpAddr] {
+    const BOTH: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    match host {
+        "localhost" => &BOTH,
+        "[::1]" => &BOTH[1..],
+        _ => &BOTH[..1],
     }
 }
 
@@ -62,13 +73,15 @@ pub struct Callback {
 
 impl Callback {
     /// Listens on the first port that is free on every address that the browser may try; `None` when
-    /// all are taken.
+    /// all are taken, or the browser is not sent to us.
     pub async fn listen(redirect: &Redirect) -> Option<Self> {
-        for port in &redirect.ports {
-            if let Ok(listeners) = bind(redirect.addresses(), *port).await
+        let Redirect::Loopback { host, ports, path } = redirect else { return None };
+        let path = path.split('?').next().unwrap_or_default();
+        for port in ports {
+            if let Ok(listeners) = bind(addresses(host), *port).await
                 && let Some(port) = listeners.first().and_then(|first| first.local_addr().ok())
             {
-                return Some(Self { listeners, port: port.port(), path: redirect.path.clone() });
+                return Some(Self { listeners, port: port.port(), path: path.to_owned() });
             }
         }
         None

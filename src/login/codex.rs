@@ -4,19 +4,97 @@
 //! `codex login` itself revokes the old login before the person has said yes to a new one; this does
 //! not. Its second exchange, for an API key, is not made: nobody here has a use for the key.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::callback::Redirect;
-use super::exchange::Client;
+use super::exchange::{self, Client};
 use super::pkce::Authorization;
+use super::{Failed, Told, device};
+use crate::base::secret::Secret;
 use crate::config::settings::LoginSettings;
-use crate::format::codex::{CLIENT_ID, TOKEN_URL};
-use crate::oauth::endpoint::Encoding;
+use crate::core::device::{self as core, Heard, Polls};
+use crate::core::token_answer::Grant;
+use crate::format::codex::{CLIENT_ID, ISSUER, TOKEN_URL};
+use crate::oauth::endpoint::{Encoding, Reply, Request};
 
 const AUTHORIZE_URL: &str = "https://auth.openai.com/oauth/authorize";
 /// What Codex asks for: a login that is written into its own file has to serve it.
 const SCOPES: [&str; 6] =
     ["openid", "profile", "email", "offline_access", "api.connectors.read", "api.connectors.invoke"];
+/// Where a code for another device is typed.
+const DEVICE_PAGE: &str = "https://auth.openai.com/codex/device";
+/// What the exchange after that has to name.
+const DEVICE_REDIRECT: &str = "https://auth.openai.com/deviceauth/callback";
+/// How long Codex waits for the person, and how often it asks where the server does not say.
+const DEVICE_LASTS: Duration = Duration::from_secs(15 * 60);
+const DEVICE_INTERVAL: Duration = Duration::from_secs(5);
 /// The two ports that are registered for this client.
 const PORTS: [u16; 2] = [1455, 1457];
+
+/// Codex's own protocol of a code for another device, seen on the running CLI: the server makes the
+/// verifier too, and hands out both when the person is done.
+///
+/// # Errors
+/// See [`Failed`]; nothing was changed then.
+pub async fn by_device(
+    login: &LoginSettings,
+    patience: Duration,
+    tell: &mut dyn FnMut(Told<'_>),
+) -> Result<Grant, Failed> {
+    let ask = |path: &str, fields| Request {
+        url: format!("{ISSUER}/api/accounts/deviceauth/{path}"),
+        encoding: Encoding::Json,
+        fields,
+    };
+    let client_id = ("client_id", Secret::new(CLIENT_ID.to_owned()));
+    let reply = device::first(ask("usercode", vec![client_id])).await?;
+    let given = Given::parse(reply.body.expose())
+        .ok_or_else(|| Failed::Endpoint("the device endpoint gave no code that can be shown".to_owned()))?;
+    let lasts = patience.min(DEVICE_LASTS);
+    tell(Told::Code { url: DEVICE_PAGE, complete: None, code: &given.user_code, lasts });
+    let poll = || {
+        let user_code = Secret::new(given.user_code.clone());
+        ask("token", vec![("device_auth_id", given.device.clone()), ("user_code", user_code)])
+    };
+    let (code, verifier) = device::wait(Polls::new(given.interval, lasts), poll, judge).await?;
+    exchange::code(&client(login), code, verifier, DEVICE_REDIRECT).await
+}
+
+/// What the server gave out.
+struct Given {
+    device: Secret,
+    user_code: String,
+    interval: Duration,
+}
+
+impl Given {
+    fn parse(body: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(body).ok()?;
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        Some(Self {
+            device: Secret::new(text("device_auth_id")?.to_owned()),
+            user_code: text("user_code").or_else(|| text("usercode")).and_then(core::user_code)?,
+            interval: core::seconds(value.get("interval")).unwrap_or(DEVICE_INTERVAL),
+        })
+    }
+}
+
+/// A code and its verifier, or what was heard instead. 403 and 404 say that the person is not done.
+fn judge(reply: &Reply) -> Result<(Secret, Secret), Heard> {
+    let body = reply.body.expose();
+    match reply.status {
+        200..=299 => {
+            let value: Value = serde_json::from_slice(body).map_err(|_| Heard::Silence)?;
+            let text =
+                |name: &str| value.get(name).and_then(Value::as_str).map(|t| Secret::new(t.to_owned()));
+            text("authorization_code").zip(text("code_verifier")).ok_or(Heard::Silence)
+        }
+        403 | 404 => Err(Heard::Pending),
+        status => Err(core::hear(status, body)),
+    }
+}
 
 /// The client of Codex, at the configured token endpoint where there is one.
 #[must_use]
@@ -43,7 +121,7 @@ pub fn authorization(login: &LoginSettings) -> Authorization {
             // Who asks; other programs than Codex say their own name as well.
             ("originator", "tokensink".to_owned()),
         ],
-        redirect: Redirect {
+        redirect: Redirect::Loopback {
             host: "127.0.0.1".to_owned(),
             ports: PORTS.to_vec(),
             path: "/auth/callback".to_owned(),

@@ -8,26 +8,51 @@
 pub mod browser;
 pub mod callback;
 pub mod codex;
+pub mod device;
 pub mod exchange;
+pub mod generic;
 pub mod paste;
 pub mod pkce;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::core::authorize::Unfit;
 
 /// What a person has to know on the way.
 #[derive(Debug)]
 pub enum Told<'a> {
-    /// To be visited. The answer is heard on the loopback, or has to be pasted.
+    /// To be visited.
     Visit {
         /// Holds state and challenge, and no secret.
         url: &'a str,
-        /// Whether the loopback listens; else every port was taken.
-        is_heard: bool,
+        /// In which way the answer comes.
+        comes: Comes,
+    },
+    /// A code to be typed at a page, on whatever device.
+    Code {
+        /// The page.
+        url: &'a str,
+        /// The same with the code in it, where there is one.
+        complete: Option<&'a str>,
+        /// The code.
+        code: &'a str,
+        /// How long it lasts.
+        lasts: Duration,
     },
     /// What was pasted is not the answer; the attempt goes on.
     Unfit(Unfit),
+}
+
+/// In which way an answer comes, beside being pasted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comes {
+    /// The loopback listens for it.
+    Heard,
+    /// The loopback should, and every port was taken.
+    Unheard,
+    /// The provider's page shows it.
+    Shown,
 }
 
 /// Why there is no login. Nothing was changed.

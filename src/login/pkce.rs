@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::callback::{Callback, Redirect};
 use super::exchange::{self, Client};
 use super::paste::Lines;
-use super::{Failed, Told};
+use super::{Comes, Failed, Told};
 use crate::base::secret::Secret;
 use crate::core::authorize::{self, Attempt, Returned};
 use crate::core::token_answer::Grant;
@@ -40,9 +40,13 @@ pub async fn run(
     let random = random::bytes::<{ authorize::RANDOM }>();
     let attempt = Attempt::from_random(&*random.map_err(|error| Failed::System(error.to_string()))?);
     let callback = Callback::listen(&asked.redirect).await;
-    let port = callback.as_ref().map(Callback::port).or_else(|| asked.redirect.ports.first().copied());
-    let redirect = asked.redirect.url(port.unwrap_or_default());
-    tell(Told::Visit { url: &asked.url(&attempt, &redirect), is_heard: callback.is_some() });
+    let redirect = asked.redirect.url(callback.as_ref().map(Callback::port));
+    let comes = match (&callback, &asked.redirect) {
+        (Some(_), _) => Comes::Heard,
+        (None, Redirect::Loopback { .. }) => Comes::Unheard,
+        (None, Redirect::Page(_)) => Comes::Shown,
+    };
+    tell(Told::Visit { url: &asked.url(&attempt, &redirect), comes });
     let waiting = answer(callback.as_ref(), lines, &attempt.state, tell);
     let returned = tokio::time::timeout(patience, waiting).await.map_err(|_late| Failed::Late)??;
     drop(callback);

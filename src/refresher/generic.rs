@@ -2,12 +2,12 @@
 //! No CLI's lock is known: our own lock on the login and compare-and-swap at the source are all
 //! there is, so nobody else may refresh such a login.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::secret::Secret;
 use crate::config::settings::RequestStyle;
 use crate::oauth::endpoint::{Encoding, Request};
-use crate::sys::atomic_file::{self, FileState};
+use crate::sys::secret_line;
 
 /// The OAuth client, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,22 +31,11 @@ pub fn request(url: &str, client: &Client, refresh: &Secret) -> Result<Request, 
         ("client_id", Secret::new(client.id.clone())),
     ];
     if let Some(path) = &client.secret {
-        fields.push(("client_secret", client_secret(path)?));
+        fields.push(("client_secret", secret_line::read(path)?));
     }
     let encoding = match client.style {
         RequestStyle::Form => Encoding::Form,
         RequestStyle::Json => Encoding::Json,
     };
     Ok(Request { url: url.to_owned(), encoding, fields })
-}
-
-fn client_secret(path: &Path) -> Result<Secret, String> {
-    let FileState::Present(file) = atomic_file::observe(path) else {
-        return Err(format!("the client's secret cannot be read from '{}'", path.display()));
-    };
-    let text = std::str::from_utf8(file.document.expose()).unwrap_or_default().trim();
-    if text.is_empty() || text.contains(char::is_control) {
-        return Err(format!("'{}' does not hold a client's secret in one line", path.display()));
-    }
-    Ok(Secret::new(text.to_owned()))
 }

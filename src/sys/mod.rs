@@ -13,6 +13,7 @@ pub mod peer;
 pub mod process;
 pub mod random;
 pub mod search;
+pub mod secret_line;
 pub mod watch;
 pub mod witness;
 

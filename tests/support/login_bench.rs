@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use super::codex;
 use super::host::until;
 use super::looks::tree;
-use super::provider::Provider;
+use super::provider::{Pair, Provider};
 use super::run::{Ran, run};
 
 /// An answer of HTTP.
@@ -106,6 +107,37 @@ impl LoginBench {
     pub fn stored(&self, id: &str) -> Value {
         let path = self.home.join(format!(".local/state/tokensink/logins/{id}.json"));
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    /// The pair of the login that works.
+    pub fn live(&self) -> Pair {
+        self.provider.ledger().live("login").clone()
+    }
+
+    /// Writes the configuration.
+    pub fn configure(&self, text: &str) {
+        let file = self.home.join(".config/tokensink/tokensink.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    /// A login of Codex's own that is there already, and configured.
+    pub fn hold_codex_login(&self) {
+        let pair = Pair::codex("held", 86_400);
+        self.provider.adopt("held", pair.clone());
+        std::fs::create_dir(self.home.join(".codex")).unwrap();
+        std::fs::write(self.home.join(".codex/auth.json"), codex::document(&pair)).unwrap();
+        self.configure("[[login]]\nid = \"codex\"\nprovider = \"codex\"\n");
+    }
+
+    /// The names of the drop-ins.
+    pub fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.home.join(".config/tokensink/tokensink.d"));
+        let names =
+            entries.into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
     }
 
     /// Every file below the home with its content.

@@ -16,6 +16,11 @@ const CODEX: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 /// A client that is described, and its secret.
 pub const DESCRIBED: (&str, &str) = ("acme cli", "not-a-real-secret");
 
+/// The grant type of RFC 8628.
+pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// What a device and the server know a login by.
+const DEVICE_CODE: &str = "device-code-invented";
+
 /// Whether a code is one of this page.
 pub fn is_code(code: &str) -> bool {
     code.starts_with("ac_")
@@ -30,8 +35,83 @@ fn parameter(query: &str, name: &str) -> Result<String, String> {
     }
 }
 
+/// The answer to anything but a token request; `None` for a path that is none of these.
+pub fn other(ledger: &mut Ledger, request: &Request, path: &str, switches: &Switches) -> Option<Answer> {
+    let refused =
+        |why: &str| Answer::json(400, &json!({"error": "invalid_request", "error_description": why}));
+    Some(match path {
+        "/oauth/authorize" => page(ledger, request),
+        "/api/accounts/deviceauth/usercode" if request.field("client_id").as_deref() == Some(CODEX) => {
+            Answer::json(
+                200,
+                &json!({"device_auth_id": DEVICE_CODE, "user_code": "WDJB-MJHT", "interval": "1"}),
+            )
+        }
+        "/api/accounts/deviceauth/token" => {
+            let is_known = request.field("device_auth_id").as_deref() == Some(DEVICE_CODE)
+                && request.field("user_code").as_deref() == Some("WDJB-MJHT");
+            match switches.device.get(polls(ledger)) {
+                _ if !is_known => refused("the code is not known"),
+                Some(word) if word == "authorization_pending" => Answer::json(403, &json!({})),
+                Some(word) => Answer::json(400, &json!({"error": word})),
+                None => {
+                    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+                    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+                    let code = Code {
+                        code: "ac_of-a-device".into(),
+                        client: CODEX.into(),
+                        redirect: "https://auth.openai.com/deviceauth/callback".into(),
+                        challenge: challenge.into(),
+                        is_over: false,
+                    };
+                    let answer = json!({"authorization_code": code.code, "code_challenge": challenge,
+                        "code_verifier": verifier});
+                    ledger.codes.push(code);
+                    Answer::json(200, &answer)
+                }
+            }
+        }
+        "/oauth/device" if request.header("content-type") != Some("application/x-www-form-urlencoded") => {
+            refused("RFC 8628 wants a form")
+        }
+        "/oauth/device" => {
+            let fields =
+                [("client_id", DESCRIBED.0), ("client_secret", DESCRIBED.1), ("scope", "read write")];
+            match fields.iter().find(|(name, value)| request.field(name).as_deref() != Some(*value)) {
+                Some((name, _)) => refused(name),
+                None => {
+                    let answer = json!({"device_code": DEVICE_CODE, "user_code": "WDJB-MJHT",
+                        "verification_uri": "https://acme.example/device", "interval": 1, "expires_in": 600});
+                    Answer::json(200, &answer)
+                }
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// How often was asked whether the person is done.
+fn polls(ledger: &Ledger) -> usize {
+    let is_poll = |request: &&Request| {
+        request.path == "/api/accounts/deviceauth/token"
+            || request.field("grant_type").as_deref() == Some(DEVICE_GRANT)
+    };
+    ledger.requests.iter().filter(is_poll).count()
+}
+
+/// A poll of RFC 8628, which is a token request.
+pub fn device_token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Verdict, Answer) {
+    if request.field("device_code").as_deref() != Some(DEVICE_CODE) {
+        return (Verdict::Unknown, Answer::json(400, &json!({"error": "invalid_grant"})));
+    }
+    match switches.device.get(polls(ledger)) {
+        Some(word) => (Verdict::NotJudged, Answer::json(400, &json!({"error": word}))),
+        None => grant(ledger, request, switches),
+    }
+}
+
 /// Answers with a redirect that carries a code, or with what is wrong.
-pub fn page(ledger: &mut Ledger, request: &Request) -> Answer {
+fn page(ledger: &mut Ledger, request: &Request) -> Answer {
     let query = request.path.split_once('?').map_or("", |(_, query)| query);
     match asked(query) {
         Ok((code, state)) => {
@@ -109,7 +189,7 @@ pub fn token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Ve
 }
 
 /// A new login of the client that asks.
-pub fn grant(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Verdict, Answer) {
+fn grant(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Verdict, Answer) {
     let client = request.field("client_id").unwrap_or_default();
     if client == DESCRIBED.0 {
         if request.field("client_secret").as_deref() != Some(DESCRIBED.1) {

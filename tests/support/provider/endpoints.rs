@@ -17,6 +17,7 @@ pub fn token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Ve
         Some("authorization_code") if authorize::is_code(&request.field("code").unwrap_or_default()) => {
             return authorize::token(ledger, request, switches);
         }
+        Some(authorize::DEVICE_GRANT) => return authorize::device_token(ledger, request, switches),
         Some("authorization_code") => {
             let pair = Pair::invent("login");
             ledger.adopt("login", pair.clone());
@@ -65,8 +66,8 @@ pub fn other(ledger: &mut Ledger, request: &Request, switches: &Switches) -> Ans
         ledger.revoke(&request.field("token").unwrap_or_default());
         return Answer::json(200, &json!({}));
     }
-    if path == "/oauth/authorize" {
-        return authorize::page(ledger, request);
+    if let Some(answer) = authorize::other(ledger, request, path, switches) {
+        return answer;
     }
     if let Some(answer) = openai::other(ledger, request, path, switches) {
         return answer;

@@ -68,6 +68,8 @@ pub struct Switches {
     pub scope: Option<String>,
     /// The account that new logins belong to, of OpenAI's kind; `None`: always the same one.
     pub account: Option<String>,
+    /// What each poll of a device login is answered with, the first one first; after that, with a login.
+    pub device: Vec<String>,
     /// How far the server's clock, as its `Date` tells it, is ahead of ours, seconds; `None`: it does
     /// not tell.
     pub clock_ahead: Option<i64>,
@@ -93,6 +95,7 @@ impl Default for Switches {
             refresh_token_expires_in: None,
             scope: None,
             account: None,
+            device: Vec::new(),
             clock_ahead: Some(0),
             api_auth: ApiAuth::Live,
             profile_delay_ms: 0,
