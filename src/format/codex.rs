@@ -304,7 +304,11 @@ mod tests {
                 scopes: vec!["openid".into(), "offline_access".into()],
                 account: Some("acct".into()),
                 expiry_in_seconds: false,
-                identity: Identity::default(),
+                identity: Identity {
+                    id_token: Some(Secret::new(id_token())),
+                    granted_at: Some(Timestamp::from_millis(1_795_194_948_760)),
+                    ..Identity::default()
+                },
             }
         );
         // Older releases write no mode.
