@@ -110,7 +110,12 @@ async fn log_in(
     };
     output::print(&format!("login {} is stored in {}\n", place.login.id, place.path.display()));
     match place.enter(&surroundings) {
-        Ok(Some(file)) => output::print(&format!("and entered in {}\n", file.display())),
+        Ok(Some(file)) => {
+            output::print(&format!("and entered in {}\n", file.display()));
+            if place.is_new && load::daemon(&state).running {
+                output::print("the daemon reads that at `systemctl --user reload tokensink`\n");
+            }
+        }
         Ok(None) => {}
         Err(why) => {
             return output::failure(

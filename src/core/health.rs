@@ -110,8 +110,7 @@ fn login_findings(
     let path = &source.path;
     let verdict = verdict::judge(&source.reading, is_refused(known), warn, now);
     let dead = |code, summary: String| {
-        Finding::new(code, Severity::Critical, login.id.as_str(), summary)
-            .with_next(login_command(login.provider))
+        Finding::new(code, Severity::Critical, login.id.as_str(), summary).with_next(login_command(login))
     };
     match &source.reading {
         SourceReading::Husk { login_ended } => {
@@ -149,7 +148,7 @@ fn login_findings(
                             login.id.as_str(),
                             format!("the login ends{left} and no refresh can extend it"),
                         )
-                        .with_next(login_command(login.provider)),
+                        .with_next(login_command(login)),
                     );
                 }
                 _ => {}
@@ -212,11 +211,12 @@ fn refresh_findings(login: &DesiredLogin, known: Option<&LoginMemory>) -> Vec<Fi
 
 /// The command with which a person logs in again.
 #[must_use]
-pub const fn login_command(provider: Provider) -> &'static str {
-    match provider {
-        Provider::Claude => "claude auth login",
-        Provider::Codex => "codex login --device-auth",
-        _ => "",
+pub fn login_command(login: &DesiredLogin) -> String {
+    match login.provider {
+        Provider::Claude => "claude auth login".to_owned(),
+        // Never `codex login`: it revokes what is there before anybody has said yes to a new login.
+        Provider::Codex => format!("tokensink login codex --id {}", login.id),
+        _ => String::new(),
     }
 }
 
