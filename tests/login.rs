@@ -441,6 +441,65 @@ fn a_described_provider_logs_in_by_a_device_code_into_a_document_of_its_own_shap
 }
 
 #[test]
+fn the_daemon_keeps_a_login_of_our_own_store_alive() {
+    alone("the_daemon_keeps_a_login_of_our_own_store_alive", || {
+        let bench = LoginBench::new();
+        bench.provider.set(|s| s.expires_in = 1);
+        let mut login = bench.login(&["codex", "--no-browser"]);
+        get_url(&bench.sent_to(&login.url()));
+        assert_eq!(login.end().code, Some(0));
+        let first = bench.live();
+        bench.provider.set(|s| s.expires_in = 864_000);
+        let mut daemon = bench.start(&mut bench.command(&["daemon"]));
+        until("the daemon has refreshed it", 30, || {
+            bench.stored("codex")["refresh"] != first.refresh.as_str()
+        });
+        assert_eq!(bench.stored("codex")["refresh"], bench.live().refresh.as_str());
+        signal(daemon.id(), nix::sys::signal::Signal::SIGTERM);
+        let ran = daemon.end();
+        assert_eq!(ran.code, Some(0), "{ran}");
+        bench.assert_no_secret_in(&ran.stdout);
+        assert_eq!(bench.provider.ledger().refused(), 0);
+    });
+}
+
+#[test]
+fn a_new_login_ends_whatever_became_of_the_old_one() {
+    alone("a_new_login_ends_whatever_became_of_the_old_one", || {
+        let bench = LoginBench::new();
+        bench.hold_codex_login();
+        let log_in = || {
+            let mut login = bench.login(&["codex", "--no-browser"]);
+            get_url(&bench.sent_to(&login.url()));
+            login.end()
+        };
+        let state = || bench.run(&["status", "--simple"]).stdout;
+        let refresh = || bench.run(&["refresh", "--force", "--via", "direct"]);
+
+        // A refresh whose outcome nobody knows.
+        bench.provider.set(|s| s.fault = Fault::CutAfterGrant);
+        assert_eq!(refresh().code, Some(1));
+        bench.provider.set(|s| s.fault = Fault::None);
+        assert_eq!(log_in().code, Some(0));
+        assert_eq!(state(), "OK\n");
+        assert!(refresh().ok().contains("rotated"));
+
+        // A login that the provider has ended.
+        let refused = r#"{"error":{"code":"refresh_token_invalidated","message":"refused"}}"#;
+        bench.provider.set(|s| (s.status, s.body) = (Some(401), refused.into()));
+        assert_eq!(refresh().code, Some(1));
+        bench.run(&["sync"]).ok();
+        assert_eq!(state(), "LOGIN_NEEDED\n");
+        bench.provider.set(|s| s.status = None);
+        assert_eq!(log_in().code, Some(0));
+        assert_eq!(state(), "OK\n");
+        assert!(refresh().ok().contains("rotated"));
+        let text = std::fs::read_to_string(bench.home.join(".codex/auth.json")).unwrap();
+        assert!(text.contains(&bench.live().refresh) && text.contains("unknownBeside"));
+    });
+}
+
+#[test]
 fn a_browser_is_opened_where_it_can_be_seen_and_nowhere_else() {
     alone("a_browser_is_opened_where_it_can_be_seen_and_nowhere_else", || {
         let bench = LoginBench::new();
