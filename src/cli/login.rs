@@ -112,7 +112,7 @@ async fn log_in(
     match place.enter(&surroundings) {
         Ok(Some(file)) => {
             output::print(&format!("and entered in {}\n", file.display()));
-            if place.is_new && load::daemon(&state).running {
+            if load::daemon(&state).running {
                 output::print("the daemon reads that at `systemctl --user reload tokensink`\n");
             }
         }
@@ -127,7 +127,11 @@ async fn log_in(
     let accept = stored.replaced_account.then(|| place.login.id.to_string());
     match load::world(surroundings, only) {
         Ok((world, _)) => {
-            sync::sync(&SyncArguments { dry_run: false, json: false, accept }, &world, &state).await
+            let pass = SyncArguments { dry_run: false, json: false, accept };
+            tokio::select! {
+                exit = sync::sync(&pass, &world, &state) => exit,
+                () = stops.come() => output::failure("stopped; the login is stored, not every sink has it", Exit::Failed),
+            }
         }
         Err(errors) => output::failure(load::lines(&errors), Exit::Failed),
     }

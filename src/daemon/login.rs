@@ -179,7 +179,8 @@ impl Place {
             let document = entered.map_err(|e| failed(format!("{}: {e}", self.path.display())))?;
             match write(&self.path, &document, expected) {
                 Ok(()) => {
-                    self.note(state, key, &document).await.map_err(failed)?;
+                    // Only who made it would be remembered otherwise; the login is there.
+                    let _ = self.note(state, key, &document).await;
                     return Ok(Stored { replaced_account: is_other });
                 }
                 Err(error) if error.kind == WriteErrorKind::Changed => {}
