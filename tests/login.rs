@@ -14,6 +14,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -76,6 +77,11 @@ fn a_paste_wins_where_every_port_is_taken_and_a_wrong_one_is_asked_for_again() {
         let ran = login.end();
         assert_eq!(ran.code, Some(0), "{ran}");
         assert_eq!(bench.provider.ledger().token_requests().count(), 1);
+        // Nobody is there who could paste.
+        let mut login = bench.login(&["codex", "--no-browser"]);
+        login.close_input();
+        let ran = login.end();
+        assert!(ran.code == Some(1) && ran.stdout.contains("there is no standard input"), "{ran}");
         drop(taken);
     });
 }
@@ -562,6 +568,59 @@ fn what_cannot_be_logged_in_to_says_so_at_once() {
         let ran = bench.run(&["login", "codex"]);
         assert!(ran.code == Some(1) && ran.stderr.contains("is not there"), "{ran}");
         assert_eq!(bench.provider.ledger().requests.len(), 0);
+    });
+}
+
+/// Names and values of a query or form.
+fn pairs(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split('&').map(|pair| pair.split_once('=').unwrap());
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn the_real_codex_asks_for_a_login_in_the_same_words() {
+    alone("the_real_codex_asks_for_a_login_in_the_same_words", || {
+        let bench = LoginBench::new();
+        let mut login = bench.login(&["codex", "--no-browser"]);
+        let ours = login.url();
+        get_url(&bench.sent_to(&ours));
+        assert_eq!(login.end().code, Some(0));
+
+        let real_home = bench.home.join("real");
+        codex::configure(&real_home.join(".codex"), &bench.provider.url());
+        let mut command = Command::new(support::npm::codex(codex::VERSION));
+        let environment = codex::environment(&real_home.display().to_string(), &bench.provider.url());
+        command.env_clear().envs(environment).current_dir(&real_home).arg("app-server");
+        command.env("CODEX_APP_SERVER_LOGIN_ISSUER", bench.provider.url());
+        let mut real = bench.start(&mut command);
+        real.type_line(
+            r#"{"id":1,"method":"initialize","params":{"clientInfo":{"name":"test","version":"0"}}}"#,
+        );
+        real.type_line(r#"{"method":"initialized"}"#);
+        real.type_line(r#"{"id":2,"method":"account/login/start","params":{"type":"chatgpt"}}"#);
+        real.wait_for("authUrl");
+        let said = real.said();
+        let theirs = said.split_once("\"authUrl\":\"").unwrap().1.split('"').next().unwrap();
+        let status = get_url(&bench.sent_to(theirs)).status;
+        assert_eq!(status, 302, "it goes on to a page of its own");
+
+        // What differs: who asks, and what is random.
+        let ours = pairs(ours.split_once('?').unwrap().1);
+        let theirs = pairs(theirs.split_once('?').unwrap().1);
+        let names: Vec<_> = ours.keys().collect();
+        assert_eq!(names, theirs.keys().collect::<Vec<_>>());
+        let different: Vec<_> = ours.iter().filter(|(name, value)| theirs[*name] != **value).collect();
+        let different: Vec<_> = different.into_iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(different, ["code_challenge", "originator", "state"]);
+        let ledger = bench.provider.ledger();
+        let exchanges: Vec<_> = ledger.token_requests().take(2).collect();
+        assert_eq!(exchanges[0].header("content-type"), exchanges[1].header("content-type"));
+        let (ours, theirs) = (pairs(&exchanges[0].body), pairs(&exchanges[1].body));
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+        assert_eq!(
+            (&ours["client_id"], &ours["redirect_uri"]),
+            (&theirs["client_id"], &theirs["redirect_uri"])
+        );
     });
 }
 
