@@ -205,6 +205,11 @@ impl Login {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end, for at most half a minute.
     #[track_caller]
     pub fn end(&mut self) -> Ran {
