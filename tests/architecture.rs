@@ -154,13 +154,14 @@ const SYS_MAY_EXPOSE: [(&str, &str); 4] = [
 ];
 
 /// Tests that may wait for a span of time, each with its reason.
-const MAY_SLEEP: [(&str, &str); 6] = [
+const MAY_SLEEP: [(&str, &str); 7] = [
     ("src/sys/lock/tests.rs", "polls for a state of the other process, under a deadline"),
     ("tests/support/nspawn.rs", "polls for the container to be gone, under a deadline"),
     ("tests/support/provider/wire.rs", "plays a slow server: the pause is the behaviour"),
     ("tests/refresh_together.rs", "plays holders of the CLI's locks: their heartbeat is the behaviour"),
     ("tests/support/host.rs", "polls for a state of the program, under a deadline"),
     ("src/sys/process/tests.rs", "polls for a child to be gone, under a deadline"),
+    ("src/sys/pty/tests.rs", "polls for a child to be gone, under a deadline"),
 ];
 
 /// Traces of the place where a file was written: machine paths, mirrors, ways of working.

@@ -3,6 +3,7 @@
 
 pub mod alarm;
 pub mod atomic_file;
+mod char_device;
 pub mod clock;
 pub mod detached;
 pub(crate) mod failpoint;
@@ -11,9 +12,11 @@ pub mod log;
 pub mod paths;
 pub mod peer;
 pub mod process;
+pub mod pty;
 pub mod random;
 pub mod search;
 pub mod secret_line;
+pub mod tty;
 pub mod watch;
 pub mod witness;
 

@@ -5,27 +5,22 @@
 //! purpose (a daemon of its own session) is not followed. Nothing is ever written to a log here,
 //! and the output is a `Document`: a CLI may print tokens.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
+pub(super) use self::group::{Group, Leads};
 use crate::base::secret::Document;
-
-/// Between the polite and the hard signal.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the pipes may still deliver after the whole group is dead: only what lies in them.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -134,8 +129,6 @@ pub async fn run(spec: CommandSpec) -> Result<Finished, ProcessError> {
         io::ErrorKind::NotFound => ProcessError::NotFound { program: program.clone() },
         _ => ProcessError::Io { program: program.clone(), source },
     };
-    // Before the start, or the end of a quick command could be missed.
-    let children = signal(SignalKind::child()).map_err(fail)?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&spec.env).process_group(0);
     command.stdin(if spec.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -143,20 +136,19 @@ pub async fn run(spec: CommandSpec) -> Result<Finished, ProcessError> {
     if let Some(cwd) = &spec.cwd {
         command.current_dir(cwd);
     }
-    let mut group = Group::new(command.spawn().map_err(fail)?);
-    let pipes = group.pipes().map_err(fail)?;
+    let mut group = Group::new(command.spawn().map_err(fail)?, Leads::Group);
+    let (stdin, out, err) = group.pipes();
+    let stdin = stdin.map(ChildStdin::from_std).transpose().map_err(fail)?;
+    let out = out.map(ChildStdout::from_std).transpose().map_err(fail)?;
+    let err = err.map(ChildStderr::from_std).transpose().map_err(fail)?;
 
     let mut stdout = Sink::new(spec.output_limit);
     let mut stderr = Sink::new(spec.output_limit);
     let timed_out = {
         let io = async {
-            tokio::join!(
-                feed(pipes.stdin, spec.stdin.as_ref()),
-                stdout.fill(pipes.stdout),
-                stderr.fill(pipes.stderr)
-            );
+            tokio::join!(feed(stdin, spec.stdin.as_ref()), stdout.fill(out), stderr.fill(err));
         };
-        let ended = group.end(children, spec.deadline);
+        let ended = group.end(spec.deadline);
         tokio::pin!(io, ended);
         tokio::select! {
             timed_out = &mut ended => {
@@ -216,100 +208,6 @@ impl Sink {
 
     fn captured(mut self) -> Captured {
         Captured { bytes: Document::new(std::mem::take(&mut *self.kept)), total: self.total }
-    }
-}
-
-struct Pipes {
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-}
-
-/// The process group of a started command; killed and waited for when dropped.
-///
-/// The leader is only reaped after the group was killed: as long as it is a zombie its number,
-/// which is the group's number, cannot be given to anybody else.
-struct Group {
-    child: Option<Child>,
-    pgid: Pid,
-}
-
-impl Group {
-    fn new(child: Child) -> Self {
-        // A process number is positive and fits.
-        let pgid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        Self { child: Some(child), pgid }
-    }
-
-    fn pipes(&mut self) -> io::Result<Pipes> {
-        let Some(child) = &mut self.child else {
-            return Ok(Pipes { stdin: None, stdout: None, stderr: None });
-        };
-        Ok(Pipes {
-            stdin: child.stdin.take().map(ChildStdin::from_std).transpose()?,
-            stdout: child.stdout.take().map(ChildStdout::from_std).transpose()?,
-            stderr: child.stderr.take().map(ChildStderr::from_std).transpose()?,
-        })
-    }
-
-    /// Waits until the leader has ended, helping it after `deadline`, then kills the rest of the
-    /// group. Returns whether the deadline passed.
-    async fn end(&self, mut children: SignalStream, deadline: Duration) -> io::Result<bool> {
-        let mut timed_out = false;
-        if tokio::time::timeout(deadline, self.leader_ended(&mut children)).await.is_err() {
-            timed_out = true;
-            self.signal(Signal::SIGTERM);
-            if tokio::time::timeout(GRACE, self.leader_ended(&mut children)).await.is_err() {
-                self.signal(Signal::SIGKILL);
-                self.leader_ended(&mut children).await?;
-            }
-        }
-        self.signal(Signal::SIGKILL);
-        Ok(timed_out)
-    }
-
-    async fn leader_ended(&self, children: &mut SignalStream) -> io::Result<()> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        loop {
-            match waitid(Id::Pid(self.pgid), flags) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(()),
-                Err(errno) => return Err(errno.into()),
-            }
-            children.recv().await;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        // ESRCH: all gone. EPERM: a set-user-id program, which is out of our reach.
-        let _ = killpg(self.pgid, signal);
-    }
-
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        match self.child.take() {
-            Some(mut child) => child.wait(),
-            None => Ok(ExitStatus::from_raw(0)),
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        self.signal(Signal::SIGKILL);
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        // A killed process needs a moment to die; it is collected in the background.
-        if let (Ok(runtime), Ok(mut children)) =
-            (tokio::runtime::Handle::try_current(), signal(SignalKind::child()))
-        {
-            runtime.spawn(async move {
-                while matches!(child.try_wait(), Ok(None)) {
-                    children.recv().await;
-                }
-            });
-        }
     }
 }
 

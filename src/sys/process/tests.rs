@@ -1,7 +1,12 @@
 //! Real commands: output, deadlines, and that nothing of a group is left.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::group::GRACE;
 use super::*;
 
 const LATE: Duration = Duration::from_secs(60);
