@@ -31,6 +31,7 @@ pub mod release;
 pub mod secret_file;
 pub mod static_token;
 pub mod template;
+pub mod terminal;
 pub mod unit_file;
 pub mod view;
 
