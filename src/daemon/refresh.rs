@@ -1,6 +1,7 @@
 //! Which login is due, in which way it is refreshed, and what is remembered of it. Shared by the
 //! daemon's own timer and `tokensink refresh`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::refresher::server_time;
 use crate::refresher::side::Side;
 use crate::sys::clock;
 use crate::sys::lock::{LockError, ProcessLock};
+use crate::sys::paths::Surroundings;
 use crate::sys::{search, witness};
 
 /// How soon an exchange that could not be made is tried again, at the latest.
@@ -65,13 +67,41 @@ fn driven_cli(login: &LoginSettings) -> Option<&'static str> {
 /// The official CLI of a login, if it is found.
 #[must_use]
 pub fn cli_of(world: &World, login: &LoginSettings) -> Option<PathBuf> {
-    let name = driven_cli(login)?;
-    let surroundings = &world.surroundings;
+    find_cli(&world.surroundings, driven_cli(login)?)
+}
+
+/// The official CLI of a provider, if it is found: what a person logs in with.
+#[must_use]
+pub fn cli_for(surroundings: &Surroundings, provider: Provider) -> Option<PathBuf> {
+    find_cli(surroundings, providers::cli_name(provider)?)
+}
+
+fn find_cli(surroundings: &Surroundings, name: &str) -> Option<PathBuf> {
     search::find_on(surroundings.search_path(), name).or_else(|| {
         official::usual_places(&surroundings.home)
             .into_iter()
             .find_map(|place| search::find_on(&place.display().to_string(), name))
     })
+}
+
+/// The environment in which the official CLI finds that login: a CLI knows one directory at a time,
+/// and would renew the login in its usual one.
+fn environment_of(
+    surroundings: &Surroundings,
+    login: &LoginSettings,
+    source: &Path,
+) -> BTreeMap<String, String> {
+    let mut environment = surroundings.cli_environment();
+    let usual = providers::default_path(login.provider, &surroundings.home, &surroundings.variables);
+    if let Some(directory) = source.parent().filter(|_| usual.as_deref() != Some(source)) {
+        for (name, value) in providers::lead_to(login.provider, &surroundings.home, directory) {
+            match value {
+                Some(value) => environment.insert(name.to_owned(), value),
+                None => environment.remove(name),
+            };
+        }
+    }
+    environment
 }
 
 /// Notes which logins have an official CLI: one that was there and is gone later is a finding, not
@@ -282,17 +312,17 @@ impl Run<'_> {
         if let Err(why) = self.cli_can_save() {
             return self.outcome(Some(&before), Ended::NotSent, why);
         }
+        let source = self.world.source(&self.login.id).map(|s| s.path.as_path()).unwrap_or(Path::new(""));
         let official = Official {
             provider: self.login.provider,
             command: self.login.refresh.command.clone(),
             program: cli_of(self.world, self.login),
             container: self.login.refresh.container.clone(),
             overrides: self.login.refresh.env.clone(),
-            environment: self.world.surroundings.cli_environment(),
+            environment: environment_of(&self.world.surroundings, self.login, source),
             buses: apply::buses(self.world),
             answers: self.state.intents().directory.join(format!("{}.answers", self.login.id)),
         };
-        let source = self.world.source(&self.login.id).map(|s| s.path.as_path()).unwrap_or(Path::new(""));
         let ran = match official.run(&self.login.id, source).await {
             Ok(ran) => ran,
             Err(why) => return self.outcome(Some(&before), Ended::NotSent, why),

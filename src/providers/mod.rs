@@ -55,6 +55,22 @@ pub const fn cli_name(provider: Provider) -> Option<&'static str> {
     }
 }
 
+/// The variables that lead the provider's own CLI to the login in that directory, with those that
+/// must not be there as `None`.
+#[must_use]
+pub fn lead_to(provider: Provider, home: &Path, directory: &Path) -> Vec<(&'static str, Option<String>)> {
+    let named = Some(directory.display().to_string());
+    match provider {
+        // In its usual place `.claude.json` is beside the directory; where the variable names one, in it.
+        Provider::Claude => vec![
+            ("CLAUDE_CONFIG_DIR", named.filter(|_| directory != home.join(".claude"))),
+            ("CLAUDE_SECURESTORAGE_CONFIG_DIR", None),
+        ],
+        Provider::Codex => vec![("CODEX_HOME", named)],
+        _ => Vec::new(),
+    }
+}
+
 /// How the source of a login is laid out; `None` for a generic one that is not described.
 #[must_use]
 pub fn layout(login: &LoginSettings) -> Option<Layout> {
