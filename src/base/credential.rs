@@ -1,6 +1,6 @@
 //! What every foreign format converts to and from.
 
-use super::secret::Secret;
+use super::secret::{Document, Secret};
 use super::time::Timestamp;
 
 /// A whole credential, as its source holds it.
@@ -73,6 +73,8 @@ pub struct NewLogin {
     pub account: Option<String>,
     /// When it was granted.
     pub granted_at: Timestamp,
+    /// The document in which the provider's own CLI left it, where that made it.
+    pub document: Option<Document>,
 }
 
 /// The copy that a sink holds: any part may be missing.

@@ -14,10 +14,13 @@ use crate::base::credential::NewLogin;
 use crate::base::id::Provider;
 use crate::core::token_answer::Grant;
 use crate::daemon::login::{self as places, NoPlace, NotStored, Place};
+use crate::daemon::refresh;
 use crate::daemon::store::StateDir;
 use crate::format;
+use crate::login::claude::{self, Scratch};
 use crate::login::paste::Lines;
 use crate::login::{Comes, Failed, Told, browser, codex, device, generic, pkce};
+use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::paths::Surroundings;
 use crate::sys::{clock, log};
 
@@ -51,11 +54,14 @@ fn place(
     }
     let provider = Provider::from_word(&arguments.provider)
         .ok_or_else(|| NoPlace::Usage(format!("there is no provider {}", shown(&arguments.provider))))?;
-    if !matches!(provider, Provider::Codex | Provider::Generic) {
+    if !matches!(provider, Provider::Claude | Provider::Codex | Provider::Generic) {
         return Err(NoPlace::Usage(format!("this version does not log in to {provider}; its own CLI does")));
     }
     if arguments.setup_token {
-        return Err(usage("--setup-token is for the provider claude"));
+        return Err(usage("--setup-token is not in this version"));
+    }
+    if arguments.device && provider == Provider::Claude {
+        return Err(usage("--device is not for claude; its own CLI asks for a code that any device shows"));
     }
     let loaded = load::configuration(surroundings, only);
     let loaded = loaded.map_err(|errors| NoPlace::Unusable(load::lines(&errors)))?;
@@ -81,16 +87,15 @@ async fn log_in(
 ) -> Exit {
     // From here on a signal ends the waiting and nothing else: what is stored is stored whole.
     let mut stops = Stops::take();
-    let asking = ask(arguments, place, &surroundings);
-    let grant = tokio::select! {
-        granted = asking => granted,
+    let state = StateDir::of(&surroundings);
+    let asked = tokio::select! {
+        asked = ask(arguments, place, &surroundings, &state) => asked,
         () = stops.come() => return output::failure("stopped; nothing was changed", Exit::Failed),
     };
-    let login = match grant.and_then(|grant| new_login(place.login.provider, grant)) {
+    let login = match asked {
         Ok(login) => login,
         Err(why) => return output::failure(format_args!("{why}; nothing was changed"), Exit::Failed),
     };
-    let state = StateDir::of(&surroundings);
     let key = match state.create().and_then(|()| state.key_or_create()) {
         Ok(key) => key,
         Err(error) => return output::failure(error, Exit::Failed),
@@ -142,23 +147,57 @@ async fn ask(
     arguments: &LoginArguments,
     place: &Place,
     surroundings: &Surroundings,
-) -> Result<Grant, Failed> {
+    state: &StateDir,
+) -> Result<NewLogin, Failed> {
     let patience = Duration::from_secs(arguments.patience);
     let mut tell = |told: Told<'_>| say(&told, arguments, surroundings);
+    match place.login.provider {
+        Provider::Claude => {
+            let system = |error: &dyn std::fmt::Display| Failed::System(error.to_string());
+            let (lock, scratch) = state.attempt(&place.login.id).map_err(|error| system(&error))?;
+            let _attempt = ProcessLock::try_acquire(&lock, clock::now()).map_err(|error| match error {
+                LockError::Busy { .. } => {
+                    Failed::System(format!("a login of {} is in progress: {error}", place.login.id))
+                }
+                other => system(&other),
+            })?;
+            let scratch = Scratch::make(scratch).map_err(Failed::System)?;
+            let program = refresh::cli_for(surroundings, Provider::Claude).ok_or_else(|| {
+                let why = "Claude Code is not found";
+                Failed::System(format!("{}: {why}", Code::CliMissing))
+            })?;
+            let wants_browser = !arguments.no_browser;
+            let mut lines = Lines::of_stdin();
+            claude::run(&program, &scratch, surroundings, wants_browser, &mut lines, patience, &mut tell)
+                .await
+        }
+        provider => {
+            let grant = granted(arguments, place, patience, &mut tell).await?;
+            new_login(provider, grant)
+        }
+    }
+}
+
+/// Asks at the provider itself.
+async fn granted(
+    arguments: &LoginArguments,
+    place: &Place,
+    patience: Duration,
+    tell: &mut dyn FnMut(Told<'_>),
+) -> Result<Grant, Failed> {
     let login = &place.login;
     let asked = match &login.authorize {
-        None if arguments.device => return codex::by_device(login, patience, &mut tell).await,
+        None if arguments.device => return codex::by_device(login, patience, tell).await,
         None => codex::authorization(login),
         Some(described) => match (generic::authorization(login, described)?, &described.device_url) {
             (Some(asked), _) if !arguments.device => asked,
             (_, Some(url)) => {
-                return device::run(&generic::client(login)?, url, &described.scopes, patience, &mut tell)
-                    .await;
+                return device::run(&generic::client(login)?, url, &described.scopes, patience, tell).await;
             }
             (_, None) => return Err(Failed::System(format!("login {} has no device_url", login.id))),
         },
     };
-    pkce::run(&asked, &mut Lines::of_stdin(), patience, &mut tell).await
+    pkce::run(&asked, &mut Lines::of_stdin(), patience, tell).await
 }
 
 /// Prints what the person has to know, and opens the browser.
@@ -194,6 +233,19 @@ fn say(told: &Told<'_>, arguments: &LoginArguments, surroundings: &Surroundings)
                  type a code that somebody sent you.\n"
             ));
         }
+        Told::VisitFor { url, takes_code } => {
+            let how = if arguments.no_browser || browser::program(surroundings).is_err() {
+                "Visit this URL to log in:"
+            } else {
+                "Claude Code opens a browser. If none is to be seen, visit this URL to log in:"
+            };
+            let then = if *takes_code {
+                "Then paste here the code that the page shows."
+            } else {
+                "This version of Claude Code takes no code by hand: it waits for the browser on this machine."
+            };
+            output::print(&format!("{how}\n\n{url}\n\n{then}\n"));
+        }
         Told::Unfit(why) => output::print(&format!("That is not the answer: {}. Try again.\n", why.as_str())),
     }
 }
@@ -221,6 +273,7 @@ fn new_login(provider: Provider, grant: Grant) -> Result<NewLogin, Failed> {
         scopes: grant.scopes.unwrap_or_default(),
         account,
         granted_at: now,
+        document: None,
         access,
     })
 }

@@ -1,7 +1,7 @@
 //! The validated configuration: every value present, every path expanded, every reference resolved.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
@@ -55,6 +55,14 @@ impl LoginSettings {
             Some(path) => path.parent().is_some_and(|directory| directory.ends_with("tokensink/logins")),
             None => self.provider == Provider::Generic,
         }
+    }
+
+    /// The directory in our own login store that a CLI keeps the login in as in its own: a further
+    /// login of a CLI that knows one in each directory.
+    #[must_use]
+    pub fn own_directory(&self) -> Option<&Path> {
+        let directory = self.path.as_deref().and_then(Path::parent)?;
+        directory.parent()?.ends_with("tokensink/logins").then_some(directory)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::daemon::detect;
 use crate::daemon::pass;
 use crate::daemon::store::{StateDir, private_directory};
 use crate::daemon::world;
+use crate::format;
 use crate::format::layout::Layout;
 use crate::providers;
 use crate::refresher::proof;
@@ -101,7 +102,13 @@ pub fn place(
     let (login, is_new) = match known {
         Some(login) => (login.clone(), false),
         None => {
-            let path = Some(surroundings.logins_dir().join(format!("{id}.json")));
+            let store = surroundings.logins_dir();
+            let path = match provider {
+                // The CLI's own, and a directory of its own for each further one.
+                Provider::Claude if id.as_str() == provider.as_str() => None,
+                Provider::Claude => Some(store.join(id.as_str()).join(providers::claude_cli::FILE_NAME)),
+                _ => Some(store.join(format!("{id}.json"))),
+            };
             (LoginSettings { path, ..detect::default_login(id, provider) }, true)
         }
     };
@@ -120,13 +127,17 @@ impl Place {
     pub fn prove(&self) -> Result<(), String> {
         let side = Side::of(&self.login).map(|(side, _)| side);
         match atomic_file::observe(&self.path) {
-            FileState::Present(_) => {
+            FileState::Present(file) => {
+                // What cannot be read now cannot be written over later, when the person has said yes.
+                if let SourceReading::Unparseable { reason } = self.layout.parse(file.document.expose()) {
+                    return Err(format!("{}: {reason}", self.path.display()));
+                }
                 let follows = side.as_ref().is_none_or(Side::follows_links);
                 proof::storable(&self.path, follows).map_err(|why| why.0)?;
                 let blocked = side.as_ref().and_then(|side| side.write_lock_blocked(&self.path));
                 blocked.map_or(Ok(()), |why| Err(why.to_owned()))
             }
-            FileState::Absent { .. } if self.login.is_own() => Ok(()),
+            FileState::Absent { .. } if self.login.is_own() || self.login.own_directory().is_some() => Ok(()),
             FileState::Absent { .. } => match self.path.parent().filter(|parent| parent.is_dir()) {
                 Some(_) => Ok(()),
                 None => Err(format!("the directory of {} is not there", self.path.display())),
@@ -155,10 +166,18 @@ impl Place {
         {
             private_directory(directory).map_err(|e| failed(e.to_string()))?;
         }
+        if let Some(directory) = self.login.own_directory() {
+            private_directory(directory).map_err(|e| failed(e.to_string()))?;
+        }
+        // Nobody refreshes a static token, so that nobody locks it.
         let side = Side::of(&self.login).map(|(side, _)| side);
-        let side = side.ok_or_else(|| failed("its token endpoint is not known".to_owned()))?;
-        let _cli = side.lock(&self.path).await.map_err(|e| failed(e.to_string()))?;
-        let _commit = side.write_lock(&self.path).await.map_err(|e| failed(e.to_string()))?;
+        let (_cli, _commit) = match &side {
+            Some(side) => (
+                Some(side.lock(&self.path).await.map_err(|e| failed(e.to_string()))?),
+                Some(side.write_lock(&self.path).await.map_err(|e| failed(e.to_string()))?),
+            ),
+            None => (None, None),
+        };
         for _ in 0..STORE_TRIES {
             let (existing, expected) = match atomic_file::observe(&self.path) {
                 FileState::Absent { .. } => (None, Expected::Absent),
@@ -199,7 +218,7 @@ impl Place {
     ) -> Result<bool, NotStored> {
         let held = existing.map(|document| self.layout.parse(document.expose()));
         let held = match held {
-            Some(SourceReading::Ok(credential)) => credential.account,
+            Some(SourceReading::Ok(credential)) => credential.account.or_else(|| self.account_beside()),
             _ => None,
         };
         let memory = state.load().map_err(|error| NotStored::Failed(error.to_string()))?;
@@ -208,6 +227,19 @@ impl Place {
             account.as_ref().zip(new.account.as_ref()).is_some_and(|(held, new)| held != new)
         };
         Ok(differs(&held) || differs(&known))
+    }
+
+    /// The account of a Claude login that does not name it (written by 2.1.112 or earlier): it is in
+    /// `.claude.json`, in the directory of the login, or beside `~/.claude`.
+    fn account_beside(&self) -> Option<String> {
+        let directory = self.path.parent().filter(|_| self.layout == Layout::Claude)?;
+        let home = directory.parent().filter(|_| directory.ends_with(".claude"));
+        [Some(directory), home].into_iter().flatten().find_map(|directory| {
+            match atomic_file::observe(&directory.join(".claude.json")) {
+                FileState::Present(file) => format::claude::account_beside(file.document.expose()),
+                FileState::Absent { .. } | FileState::Unreadable { .. } => None,
+            }
+        })
     }
 
     /// Remembers that this generation was made here.

@@ -89,6 +89,17 @@ impl StateDir {
         Ok(directory.join(format!("{login}.lock")))
     }
 
+    /// The lock of a person's attempts to log in, one at a time for each login, and the scratch
+    /// directory of the one that holds it. Only the directory of both is made.
+    ///
+    /// # Errors
+    /// When that cannot be made.
+    pub fn attempt(&self, login: &LoginId) -> Result<(PathBuf, PathBuf), StoreError> {
+        let directory = self.path.join("attempts");
+        private_directory(&directory)?;
+        Ok((directory.join(format!("{login}.lock")), directory.join(login.as_str())))
+    }
+
     /// Where intents are kept; nothing is made.
     #[must_use]
     pub fn intents(&self) -> Intents {

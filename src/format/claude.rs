@@ -6,11 +6,11 @@
 
 use super::json_doc::{Found, JsonDoc};
 use super::layout::Store;
-use super::{FormatError, bounded};
+use super::{FormatError, FormatErrorKind, bounded};
 use serde_json::Value;
 
 use crate::base::credential::{Credential, Identity, Renewed, SourceReading};
-use crate::base::secret::Secret;
+use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 
 const LOGIN: &str = "claudeAiOauth";
@@ -127,6 +127,44 @@ pub fn store(bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, F
         doc.set(&[LOGIN, "refreshTokenExpiresAt"], &Value::from(new.as_millis()))?;
     }
     Ok(Store::Patched(doc.into_document()))
+}
+
+/// Writes the login of `made`, a document of the CLI's own, over whatever `existing` holds: the whole
+/// login of old goes (why it ended, too), all beside it stays.
+///
+/// # Errors
+/// When one of them cannot be parsed, or `made` holds no login.
+pub fn enter(existing: Option<&[u8]>, made: &[u8]) -> Result<Document, FormatError> {
+    let mut made = JsonDoc::parse(made)?;
+    let keys = made.keys(&[LOGIN])?.filter(|keys| !keys.is_empty());
+    let keys = keys.ok_or_else(|| FormatError::new(FormatErrorKind::WouldEmpty, "there is no login"))?;
+    let mut doc = JsonDoc::open(existing)?;
+    doc.remove(&[LOGIN])?;
+    for key in keys {
+        let path = [LOGIN, key.as_str()];
+        let value = match made.find(&path)? {
+            Found::Text(text) if !text.is_blank() => {
+                doc.set_secret(&path, &text)?;
+                continue;
+            }
+            Found::Text(_) => Value::from(""),
+            Found::Number(Some(number)) => Value::from(number),
+            Found::Bool(yes) => Value::from(yes),
+            Found::Null => Value::Null,
+            Found::Array => Value::from(made.strings(&path)?.unwrap_or_default()),
+            // None is known (2.1.329), and none holds what the CLI would not ask for again.
+            Found::Absent | Found::Object | Found::Number(None) => continue,
+        };
+        doc.set(&path, &value)?;
+    }
+    Ok(doc.into_document())
+}
+
+/// The account in `.claude.json`, which lies beside the login.
+#[must_use]
+pub fn account_beside(bytes: &[u8]) -> Option<String> {
+    let mut doc = JsonDoc::parse(bytes).ok()?;
+    doc.text(&["oauthAccount", "accountUuid"]).ok()?.map(|account| account.expose().to_owned())
 }
 
 /// A text that may be absent, null or blank (all `None`), and nothing else.
@@ -270,6 +308,41 @@ mod tests {
         assert_eq!(deadline("-5"), partial("refreshTokenExpiresAt"));
         assert_eq!(deadline("\"x\""), partial("refreshTokenExpiresAt"));
         assert!(matches!(deadline("0"), SourceReading::Ok(Credential { login_deadline: None, .. })));
+    }
+
+    #[test]
+    fn a_login_that_the_cli_made_takes_the_place_of_the_old_one_alone() {
+        let old = concat!(
+            r#"{"mcpOAuth": {"s": {"accessToken": "m", "n": 1.50}}, "claudeAiOauth": {"accessToken": "","#,
+            r#" "refreshToken": "", "expiresAt": 0, "loginEnded": "time_limit", "unknown": 1}, "x": [1]}"#
+        );
+        let made = concat!(
+            r#"{"claudeAiOauth":{"accessToken":"sk-ant-oat01-n","refreshToken":"sk-ant-ort01-n","#,
+            r#""expiresAt":1795199075831,"scopes":["user:inference"],"subscriptionType":null,"rateLimitTier":"","accountUuid":"a"}}"#
+        );
+        let entered = enter(Some(old.as_bytes()), made.as_bytes()).unwrap();
+        let text = std::str::from_utf8(entered.expose()).unwrap();
+        assert!(text.contains(r#""mcpOAuth": {"s": {"accessToken": "m", "n": 1.50}}"#), "{text}");
+        assert!(text.contains(r#""x": [1]"#) && !text.contains("loginEnded"), "{text}");
+        for bytes in [entered.expose(), enter(None, made.as_bytes()).unwrap().expose()] {
+            let values: Value = serde_json::from_slice(bytes).unwrap();
+            let wanted: Value = serde_json::from_str(made).unwrap();
+            assert_eq!(values.get(LOGIN), wanted.get(LOGIN));
+        }
+        // What cannot be read is not written over, and nothing is no login.
+        assert!(enter(Some(b"{\"claudeAiOauth\":{"), made.as_bytes()).is_err());
+        for nothing in [&b"{}"[..], br#"{"claudeAiOauth":{}}"#, br#"{"claudeAiOauth":"x"}"#, b""] {
+            assert!(enter(None, nothing).is_err());
+        }
+    }
+
+    #[test]
+    fn the_account_beside_a_login_is_found() {
+        let beside = |text: &str| account_beside(text.as_bytes());
+        assert_eq!(beside(r#"{"oauthAccount":{"accountUuid":"a"}}"#).as_deref(), Some("a"));
+        for none in ["", "{}", r#"{"oauthAccount":null}"#, r#"{"oauthAccount":{"accountUuid":""}}"#] {
+            assert_eq!(beside(none), None);
+        }
     }
 
     #[test]

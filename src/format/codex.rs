@@ -428,6 +428,7 @@ mod tests {
             scopes: Vec::new(),
             account: Some(account.into()),
             granted_at: Timestamp::from_millis(1_795_199_075_831),
+            document: None,
         }
     }
 

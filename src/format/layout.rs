@@ -65,6 +65,9 @@ impl Layout {
             Self::Codex => codex::enter(existing, login),
             Self::Mapped(fields) => fields.enter(existing, login),
             Self::Own => own_login::enter(existing, login),
+            Self::Claude if login.document.is_some() => {
+                claude::enter(existing, login.document.as_ref().map_or(&[], Document::expose))
+            }
             Self::Claude | Self::Copilot | Self::Static => {
                 Err(FormatError::new(FormatErrorKind::WrongType, "such a file is written by its own CLI"))
             }

@@ -334,6 +334,7 @@ mod tests {
             scopes: Vec::new(),
             account: Some("u8".into()),
             granted_at: Timestamp::from_millis(1_795_200_000_000),
+            document: None,
         };
         let fields = fields(TimeUnit::Milliseconds);
         let over = fields.enter(Some(DOCUMENT.as_bytes()), &login).unwrap();

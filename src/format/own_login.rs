@@ -77,6 +77,7 @@ mod tests {
             scopes: vec!["openid".into(), "email".into()],
             account: Some("acct".into()),
             granted_at: Timestamp::from_millis(1_794_000_000_000),
+            document: None,
         };
         let document = enter(None, &login).unwrap();
         let SourceReading::Ok(read) = parse(document.expose()) else { panic!("a login") };

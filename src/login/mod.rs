@@ -7,10 +7,12 @@
 
 pub mod browser;
 pub mod callback;
+pub mod claude;
 pub mod codex;
 pub mod device;
 pub mod exchange;
 pub mod generic;
+pub mod official;
 pub mod paste;
 pub mod pkce;
 
@@ -39,6 +41,13 @@ pub enum Told<'a> {
         code: &'a str,
         /// How long it lasts.
         lasts: Duration,
+    },
+    /// To be visited: an address of the provider's own CLI, which trades the code itself.
+    VisitFor {
+        /// Holds state and challenge, and no secret.
+        url: &'a str,
+        /// Whether a code can be given to the CLI; else it only hears a browser on this machine.
+        takes_code: bool,
     },
     /// What was pasted is not the answer; the attempt goes on.
     Unfit(Unfit),
@@ -71,6 +80,12 @@ pub enum Failed {
     },
     /// The provider could not be asked, or its answer is of no use.
     Endpoint(String),
+    /// The provider's own CLI ended without a login; its last words, fit to be shown.
+    Cli(String),
+    /// The provider's own CLI takes no code, and there is no browser that it could hear.
+    TakesNoCode,
+    /// Standard input ended before an answer.
+    NoAnswer,
     /// The system refused something that is needed.
     System(String),
 }
@@ -84,6 +99,12 @@ impl fmt::Display for Failed {
                 write!(f, "the provider refused: {error} ({text})")
             }
             Self::Refused { error, description: None } => write!(f, "the provider refused: {error}"),
+            Self::Cli(words) if words.is_empty() => f.write_str("the CLI ended without a login"),
+            Self::Cli(words) => write!(f, "the CLI ended without a login: {words}"),
+            Self::TakesNoCode => f.write_str(
+                "this version of the CLI takes no code by hand, and there is no browser on this host: update it",
+            ),
+            Self::NoAnswer => f.write_str("standard input ended before a code was given"),
             Self::Endpoint(why) | Self::System(why) => f.write_str(why),
         }
     }

@@ -43,7 +43,7 @@ pub fn token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Ve
         "access_token": pair.access,
         "expires_in": switches.expires_in,
         "scope": scope,
-        "account": {"uuid": ACCOUNT, "email_address": "alice@example.invalid"},
+        "account": {"uuid": account_of(switches), "email_address": "alice@example.invalid"},
         "organization": {"uuid": ORGANIZATION, "name": "Example"},
     });
     if switches.rotate || request.field("grant_type").as_deref() == Some("authorization_code") {
@@ -55,7 +55,7 @@ pub fn token(ledger: &mut Ledger, request: &Request, switches: &Switches) -> (Ve
     (verdict, Answer::json(200, &body))
 }
 
-/// The account every login of the stand-in belongs to.
+/// The account that a login of the stand-in belongs to, unless it is told otherwise.
 pub const ACCOUNT: &str = "5f0c6f0e-0000-4000-8000-00000000a11c";
 const ORGANIZATION: &str = "5f0c6f0e-0000-4000-8000-0000000000b0";
 
@@ -97,14 +97,18 @@ pub fn other(ledger: &mut Ledger, request: &Request, switches: &Switches) -> Ans
         "/api/oauth/usage" => {
             Answer::json(200, &json!({"five_hour": {"utilization": 1.0, "resets_at": null}}))
         }
-        _ => Answer::json(200, &profile()),
+        _ => Answer::json(200, &profile(switches)),
     }
 }
 
-fn profile() -> Value {
+fn account_of(switches: &Switches) -> &str {
+    switches.account.as_deref().unwrap_or(ACCOUNT)
+}
+
+fn profile(switches: &Switches) -> Value {
     json!({
         "account": {
-            "uuid": ACCOUNT, "full_name": "Alice Example", "display_name": "Alice",
+            "uuid": account_of(switches), "full_name": "Alice Example", "display_name": "Alice",
             "email": "alice@example.invalid", "has_claude_max": true, "has_claude_pro": false,
             "created_at": "2026-01-01T00:00:00Z"
         },

@@ -66,7 +66,7 @@ pub struct Switches {
     pub refresh_token_expires_in: Option<u64>,
     /// The scope of the answer; `None`: what was asked for.
     pub scope: Option<String>,
-    /// The account that new logins belong to, of OpenAI's kind; `None`: always the same one.
+    /// The account that new logins belong to; `None`: always the same one.
     pub account: Option<String>,
     /// What each poll of a device login is answered with, the first one first; after that, with a login.
     pub device: Vec<String>,
