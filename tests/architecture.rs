@@ -132,6 +132,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/login/exchange.rs", "hands the answer to its judge"),
     ("src/login/official.rs", "hands what was pasted to its reader, and types the code"),
     ("src/login/pkce.rs", "hands what was pasted to its reader"),
+    ("src/login/setup_token.rs", "hands what was pasted to its reader"),
     ("src/oauth/endpoint.rs", "sends the request's body"),
     ("src/providers/mod.rs", "hands the source's document to its format"),
     ("src/refresher/claude.rs", "hands the source's document to its format"),

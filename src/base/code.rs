@@ -85,6 +85,8 @@ codes! {
     ClockSuspect = "CLOCK_SUSPECT",
     /// An expiry is written in the wrong unit (seconds where milliseconds belong).
     ExpiryUnits = "EXPIRY_UNITS",
+    /// What was given as a token is none of that kind.
+    TokenMalformed = "TOKEN_MALFORMED",
     /// An alert could not be delivered.
     AlertFailed = "ALERT_FAILED",
     /// A file with tokens may be read by others.

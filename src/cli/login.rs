@@ -19,13 +19,16 @@ use crate::daemon::store::StateDir;
 use crate::format;
 use crate::login::claude::{self, Scratch};
 use crate::login::paste::Lines;
-use crate::login::{Comes, Failed, Told, browser, codex, device, generic, pkce};
+use crate::login::{Comes, Failed, Told, browser, codex, device, generic, pkce, setup_token};
 use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::paths::Surroundings;
 use crate::sys::{clock, log};
 
 /// What an access token without a stated lifetime is believed to last.
 const UNSTATED_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The id of a setup-token, unless another is given.
+const SETUP_TOKEN_ID: &str = "claude-token";
 
 /// Runs the command.
 #[must_use]
@@ -54,18 +57,26 @@ fn place(
     }
     let provider = Provider::from_word(&arguments.provider)
         .ok_or_else(|| NoPlace::Usage(format!("there is no provider {}", shown(&arguments.provider))))?;
-    if !matches!(provider, Provider::Claude | Provider::Codex | Provider::Generic) {
-        return Err(NoPlace::Usage(format!("this version does not log in to {provider}; its own CLI does")));
-    }
-    if arguments.setup_token {
-        return Err(usage("--setup-token is not in this version"));
-    }
+    let mut id = arguments.id.as_deref();
+    let provider = match (provider, arguments.setup_token) {
+        (Provider::Claude, true) => {
+            id = id.or(Some(SETUP_TOKEN_ID));
+            Provider::Static
+        }
+        (_, true) => return Err(usage("--setup-token is for the provider claude")),
+        (Provider::Claude | Provider::Codex | Provider::Generic, false) => provider,
+        (_, false) => {
+            return Err(NoPlace::Usage(format!(
+                "this version does not log in to {provider}; its own CLI does"
+            )));
+        }
+    };
     if arguments.device && provider == Provider::Claude {
         return Err(usage("--device is not for claude; its own CLI asks for a code that any device shows"));
     }
     let loaded = load::configuration(surroundings, only);
     let loaded = loaded.map_err(|errors| NoPlace::Unusable(load::lines(&errors)))?;
-    let place = places::place(&loaded.settings, surroundings, provider, arguments.id.as_deref())?;
+    let place = places::place(&loaded.settings, surroundings, provider, id)?;
     if place.is_new && only.is_some() {
         return Err(usage("the file of --config has no such login, and it is not ours to change"));
     }
@@ -152,6 +163,11 @@ async fn ask(
     let patience = Duration::from_secs(arguments.patience);
     let mut tell = |told: Told<'_>| say(&told, arguments, surroundings);
     match place.login.provider {
+        Provider::Static => {
+            let prompt =
+                || output::print("Paste the token that `claude setup-token` printed. It is not shown.\n");
+            setup_token::run(patience, prompt).await
+        }
         Provider::Claude => {
             let system = |error: &dyn std::fmt::Display| Failed::System(error.to_string());
             let (lock, scratch) = state.attempt(&place.login.id).map_err(|error| system(&error))?;
@@ -163,7 +179,7 @@ async fn ask(
             })?;
             let scratch = Scratch::make(scratch).map_err(Failed::System)?;
             let program = refresh::cli_for(surroundings, Provider::Claude).ok_or_else(|| {
-                let why = "Claude Code is not found";
+                let why = "Claude Code is not found; --setup-token takes a token made on another host";
                 Failed::System(format!("{}: {why}", Code::CliMissing))
             })?;
             let wants_browser = !arguments.no_browser;

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod refresh;
 pub mod report;
 pub mod schedule;
+pub mod setup_token;
 pub mod token_answer;
 pub mod verdict;
 pub mod windows;

@@ -68,7 +68,8 @@ impl Layout {
             Self::Claude if login.document.is_some() => {
                 claude::enter(existing, login.document.as_ref().map_or(&[], Document::expose))
             }
-            Self::Claude | Self::Copilot | Self::Static => {
+            Self::Static => static_token::enter(existing, login),
+            Self::Claude | Self::Copilot => {
                 Err(FormatError::new(FormatErrorKind::WrongType, "such a file is written by its own CLI"))
             }
         }

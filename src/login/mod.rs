@@ -15,11 +15,14 @@ pub mod generic;
 pub mod official;
 pub mod paste;
 pub mod pkce;
+pub mod setup_token;
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::base::code::Code;
 use crate::core::authorize::Unfit;
+use crate::core::setup_token::NoToken;
 
 /// What a person has to know on the way.
 #[derive(Debug)]
@@ -86,6 +89,8 @@ pub enum Failed {
     TakesNoCode,
     /// Standard input ended before an answer.
     NoAnswer,
+    /// What was given is no setup-token.
+    Token(NoToken),
     /// The system refused something that is needed.
     System(String),
 }
@@ -105,6 +110,7 @@ impl fmt::Display for Failed {
                 "this version of the CLI takes no code by hand, and there is no browser on this host: update it",
             ),
             Self::NoAnswer => f.write_str("standard input ended before a code was given"),
+            Self::Token(why) => write!(f, "{}: {why}", Code::TokenMalformed),
             Self::Endpoint(why) | Self::System(why) => f.write_str(why),
         }
     }

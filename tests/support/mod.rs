@@ -14,6 +14,7 @@ pub mod login_bench;
 pub mod looks;
 pub mod npm;
 pub mod nspawn;
+pub mod on_terminal;
 pub mod openclaw;
 pub mod private_manager;
 pub mod provider;
