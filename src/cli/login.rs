@@ -52,9 +52,6 @@ fn place(
     only: Option<&Path>,
 ) -> Result<Place, NoPlace> {
     let usage = |why: &str| NoPlace::Usage(why.to_owned());
-    if arguments.openclaw {
-        return Err(usage("login --openclaw is not in this version; run `openclaw models auth login`"));
-    }
     let provider = Provider::from_word(&arguments.provider)
         .ok_or_else(|| NoPlace::Usage(format!("there is no provider {}", shown(&arguments.provider))))?;
     let mut id = arguments.id.as_deref();

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod exit;
 pub mod load;
 pub mod login;
+pub mod openclaw_login;
 pub mod opinion;
 pub mod order;
 pub mod output;
@@ -48,6 +49,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
         Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
         Command::Doctor { json } => doctor::run(surroundings, only.as_deref(), json),
+        Command::Login(arguments) if arguments.openclaw => openclaw_login::run(&arguments, &surroundings),
         Command::Login(arguments) => login::run(&arguments, surroundings, only.as_deref()),
         Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),

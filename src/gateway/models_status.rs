@@ -3,6 +3,7 @@
 //! Facts: OpenClaw 2026.2.26 and 2026.9.6, by running.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::profiles::Cli;
 use crate::core::agreement::Said;
@@ -43,7 +44,35 @@ struct Unusable {
     reason: String,
 }
 
+/// A profile as OpenClaw tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its id.
+    pub id: String,
+    /// OpenClaw's name of its provider.
+    pub provider: String,
+    /// `oauth`, `token` or `api_key`.
+    pub kind: String,
+    /// OpenClaw's word for its state; empty where it says none.
+    pub status: String,
+    /// Changes with what it holds: its end, and OpenClaw's own label, which has a few characters of
+    /// the token. To be compared and never shown.
+    pub mark: String,
+}
+
 impl Cli {
+    /// Every profile of the default agent, of all providers.
+    ///
+    /// # Errors
+    /// When the CLI cannot be run, fails, or answers something else.
+    pub async fn known(&self) -> Result<Vec<Known>, String> {
+        let (finished, what) = self.call(&["models", "status", "--json"], true).await?;
+        if !finished.succeeded() {
+            return Err(format!("{what} ended with {}", finished.status));
+        }
+        known(finished.stdout.bytes.expose()).ok_or_else(|| format!("{what} answered something else"))
+    }
+
     /// What it says of the agent.
     ///
     /// # Errors
@@ -69,9 +98,57 @@ fn said(stdout: &[u8], exit: i32) -> Option<Said> {
     })
 }
 
+/// Reads the profiles of an answer.
+fn known(stdout: &[u8]) -> Option<Vec<Known>> {
+    let answer: Value = serde_json::from_slice(stdout).ok()?;
+    let profiles = answer.pointer("/auth/oauth/profiles")?.as_array()?;
+    let providers = answer.pointer("/auth/providers").and_then(Value::as_array).into_iter().flatten();
+    let labels: Vec<&str> = providers
+        .filter_map(|provider| provider.pointer("/profiles/labels")?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let known = profiles.iter().map(|profile| {
+        let text = |key| profile.get(key).and_then(Value::as_str).unwrap_or_default();
+        let word = |key| text(key).chars().filter(|c| !c.is_control()).take(64).collect::<String>();
+        let id = text("profileId");
+        let own = labels.iter().find(|label| label.split_once('=').is_some_and(|(name, _)| name == id));
+        let end = profile.get("expiresAt").map(Value::to_string).unwrap_or_default();
+        Known {
+            id: word("profileId"),
+            provider: word("provider"),
+            kind: word("type"),
+            status: word("status"),
+            mark: format!("{end} {}", own.copied().unwrap_or_default()),
+        }
+    });
+    Some(known.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_is_another_when_its_end_or_its_label_is() {
+        let answer = |end: i64, label: &str| {
+            let text = format!(
+                r#"{{"auth":{{"providers":[{{"provider":"acme","profiles":{{"count":1,"labels":["acme:b=x","acme:a={label}"]}}}}],
+                "oauth":{{"profiles":[{{"profileId":"acme:a","provider":"acme","type":"oauth","status":"ok","expiresAt":{end},"remainingMs":7}}]}}}}}}"#
+            );
+            known(text.as_bytes()).unwrap().remove(0)
+        };
+        let first = answer(1, "sk-a...b");
+        assert_eq!(
+            (first.id.as_str(), first.provider.as_str(), first.kind.as_str()),
+            ("acme:a", "acme", "oauth")
+        );
+        assert_eq!(first, answer(1, "sk-a...b"));
+        assert!(first != answer(2, "sk-a...b") && first != answer(1, "sk-a...c"));
+        for torn in [&b""[..], b"{}", b"[]", br#"{"auth":{"oauth":{"profiles":{}}}}"#] {
+            assert_eq!(known(torn), None);
+        }
+    }
 
     #[test]
     fn what_matters_of_an_answer_is_read_and_what_is_none_is_refused() {

@@ -12,6 +12,7 @@ pub mod codex;
 pub mod device;
 pub mod exchange;
 pub mod generic;
+pub mod hand_over;
 pub mod official;
 pub mod paste;
 pub mod pkce;
@@ -91,6 +92,8 @@ pub enum Failed {
     NoAnswer,
     /// What was given is no setup-token.
     Token(NoToken),
+    /// What needs a terminal has none.
+    NoTerminal,
     /// The system refused something that is needed.
     System(String),
 }
@@ -111,6 +114,7 @@ impl fmt::Display for Failed {
             ),
             Self::NoAnswer => f.write_str("standard input ended before a code was given"),
             Self::Token(why) => write!(f, "{}: {why}", Code::TokenMalformed),
+            Self::NoTerminal => f.write_str("standard input is no terminal"),
             Self::Endpoint(why) | Self::System(why) => f.write_str(why),
         }
     }
