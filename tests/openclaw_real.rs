@@ -39,6 +39,7 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
     let turn = claw.turn();
     assert!(turn.used(&pairs[0].access), "{turn:?}\n{}", claw.story());
 
+    let by_cli = claw.runs("secrets reload");
     let began = Instant::now();
     claw.rotate(&pairs[1]);
     daemon.until("gateway claw reloaded");
@@ -46,12 +47,12 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
     let turn = claw.turn();
     println!("rotation to first turn with the new token: {:.1?}", began.elapsed());
     assert!(turn.used(&pairs[1].access), "{turn:?}");
-    // The gateway was called over its own port each time.
-    assert_eq!(claw.runs("secrets reload"), 0);
+    // The set-up was proved by the CLI; the rotation was told over the gateway's own port.
+    assert!(by_cli > 0, "runs are noted");
+    assert_eq!(claw.runs("secrets reload"), by_cli);
     let began = Instant::now();
     claw.cli(&["secrets", "reload", "--json"]).ok();
     println!("the same reload by the CLI: {:.1?}", began.elapsed());
-    assert_eq!(claw.runs("secrets reload"), 1, "runs are noted");
     let status = claw.tokensink(&["status", "--json"]);
     println!("{status}");
     // Both call a reference with a live token well.
@@ -283,7 +284,7 @@ fn a_gateway_that_cannot_read_our_file_is_handed_each_token_for_its_own_store() 
 
 #[test]
 #[ignore = "long: make test-openclaw"]
-fn a_port_that_is_open_to_us_is_called_and_no_cli_is_run() {
+fn a_rotation_is_told_over_the_port_and_no_cli_is_run() {
     for release in wanted(["2026.5.28", "2026.6.11", "2026.7.1", "2026.8.2"]) {
         let mut claw = OpenClaw::new(release);
         let pairs: Vec<Pair> = ["one", "two"].map(Pair::invent).into();
@@ -295,13 +296,14 @@ fn a_port_that_is_open_to_us_is_called_and_no_cli_is_run() {
         daemon.until("gateway claw reloaded");
         let turn = claw.turn();
         assert!(turn.used(&pairs[0].access), "{turn:?}\n{}", claw.story());
+        let by_cli = claw.runs("secrets reload");
         let began = Instant::now();
         claw.rotate(&pairs[1]);
         daemon.until("gateway claw reloaded");
         println!("{release}: reloaded in {:.1?}", began.elapsed());
         let turn = claw.turn();
         assert!(turn.used(&pairs[1].access), "{turn:?}\n{}", claw.story());
-        assert_eq!(claw.runs("secrets reload"), 0, "{release}");
+        assert_eq!(claw.runs("secrets reload"), by_cli, "{release}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::base::secret::Document;
 use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{apply, detect, model};
+use crate::daemon::{apply, detect, login, model};
 use crate::gateway::openclaw::{self, KeyPlace};
 use crate::gateway::unit::Managers;
 use crate::sys::atomic_file::{self, Expected, Policy};
@@ -35,7 +35,8 @@ pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<
     }
     match load::configuration(&surroundings, only) {
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
-        Ok(loaded) if !loaded.files.is_empty() => {
+        // What `login` entered is no configuration by a person, and stands beside this one.
+        Ok(loaded) if loaded.files.iter().any(|file| !login::is_entry(file)) => {
             let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
             output::print(&format!("already configured in {}; nothing to do\n", files.join(", ")));
             return Exit::Done;

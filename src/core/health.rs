@@ -213,9 +213,10 @@ fn refresh_findings(login: &DesiredLogin, known: Option<&LoginMemory>) -> Vec<Fi
 #[must_use]
 pub fn login_command(login: &DesiredLogin) -> String {
     match login.provider {
-        Provider::Claude => "claude auth login".to_owned(),
         // Never `codex login`: it revokes what is there before anybody has said yes to a new login.
-        Provider::Codex => format!("tokensink login codex --id {}", login.id),
+        Provider::Claude | Provider::Codex => {
+            format!("tokensink login {} --id {}", login.provider, login.id)
+        }
         _ => String::new(),
     }
 }

@@ -23,6 +23,15 @@ use crate::refresher::side::Side;
 use crate::sys::atomic_file::{self, Expected, FileState, Policy, WriteErrorKind};
 use crate::sys::paths::Surroundings;
 
+/// How the names of the files begin that hold the entry of a new login.
+const ENTRY: &str = "60-login-";
+
+/// Whether a file of the configuration is the entry of a login that was made here.
+#[must_use]
+pub fn is_entry(file: &Path) -> bool {
+    file.file_name().and_then(std::ffi::OsStr::to_str).is_some_and(|name| name.starts_with(ENTRY))
+}
+
 /// How long a refresh of the same login that is in hand is waited for: longer than one takes.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(90);
 /// How long a pass is waited for.
@@ -260,7 +269,7 @@ impl Place {
         if !self.is_new {
             return Ok(None);
         }
-        let file = surroundings.config_dir().join(format!("tokensink.d/60-login-{}.toml", self.login.id));
+        let file = surroundings.config_dir().join(format!("tokensink.d/{ENTRY}{}.toml", self.login.id));
         let path = self.path.to_str().ok_or_else(|| format!("{} is not UTF-8", self.path.display()))?;
         let text = format!(
             "# Written by `tokensink login`. Yours to change: it is not written again.\n\n[[login]]\nid = \"{}\"\n\

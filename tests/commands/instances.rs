@@ -98,6 +98,20 @@ fn openclaws_configuration_is_given_away_by_its_own_word_only() {
 }
 
 #[test]
+fn a_login_made_before_the_set_up_stands_beside_it() {
+    let home = Home::new();
+    instance(&home, ".openclaw", "2026.9.6");
+    home.mkdir(".config/tokensink/tokensink.d");
+    let entry = "[[login]]\nid = \"work\"\nprovider = \"codex\"\npath = \"~/work.json\"\n";
+    home.write(".config/tokensink/tokensink.d/60-login-work.toml", entry);
+    assert_eq!(proposed(&home), ["openclaw ~/.openclaw -"]);
+    let shown = home.run(&["config", "show"]).stdout;
+    assert!(shown.contains("id = \"work\"") && shown.contains("id = \"claude\""), "{shown}");
+    assert!(home.run(&["setup", "--yes"]).stdout.contains("already configured"));
+    home.finish();
+}
+
+#[test]
 fn an_instance_of_the_older_name_is_found_under_it() {
     let home = Home::new();
     home.mkdir(".clawdbot");
@@ -164,8 +178,12 @@ case "$1 $2" in
 "ps --all") echo c1 ;;
 "inspect --type") [ -e "$HOME/container" ] || exit 1; cat "$HOME/container" ;;
 "exec "*)
+    [ "$2" != -i ] || shift
     shift 2
     case "$*" in
+    "node dist/index.js secrets store set "*) cat >"$HOME/stored" ;;
+    "node dist/index.js config set models.providers.anthropic.apiKey "*)
+        printf '{"models":{"providers":{"anthropic":{"apiKey":%s}}}}' "$6" >"$HOME/.openclaw/openclaw.json" ;;
     "node dist/index.js --version") cat "$HOME/release" ;;
     "node dist/index.js secrets reload --json") echo '{"ok":true,"warningCount":0}' ;;
     *) exit 127 ;;
@@ -268,10 +286,28 @@ fn a_container_that_cannot_be_asked_is_what_its_configuration_says_or_unknown() 
 
 #[test]
 fn a_container_that_does_not_see_our_file_is_not_made_to_refer_to_it() {
-    let home = contained("2026.9.6", "container = \"claw\"", "manage = true");
+    let home = contained("2026.7.1", "container = \"claw\"", "manage = true");
     let report = home.run(&["sync", "--json"]).json();
     assert_eq!(report["sinks"][0]["code"], "VERSION_UNSUPPORTED", "{report}");
     assert!(report["findings"][0]["summary"].as_str().unwrap().contains("mounted"), "{report}");
     assert!(asked(&home).iter().all(|call| !call.contains("config")));
+    home.finish();
+}
+
+#[test]
+fn a_container_that_does_not_see_our_file_gets_the_token_into_its_own_secret_store() {
+    let home = contained("2026.9.6", "container = \"claw\"", "manage = true");
+    home.holds_tokens("stored");
+    let report = home.run(&["sync", "--json"]).json();
+    assert_eq!(report["sinks"][0]["state"], "current", "{report}");
+    let called = asked(&home);
+    let name = "TOKENSINK_ANTHROPIC_ACCESS_TOKEN";
+    let set = format!("exec -i c1 node dist/index.js secrets store set {name} --kind secret");
+    assert!(called.contains(&set), "{called:?}");
+    assert!(called.iter().any(|call| call.contains("config set") && call.contains(name)), "{called:?}");
+    assert_eq!(home.read("stored"), Login::nth(1).access);
+    home.rotate(&Login::nth(2));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    assert_eq!(home.read("stored"), Login::nth(2).access);
     home.finish();
 }

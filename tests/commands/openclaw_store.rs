@@ -46,8 +46,9 @@ fn handed(door: &ClawDoor) -> Vec<String> {
 }
 
 #[test]
-fn a_gateway_in_a_container_is_set_up_with_its_own_store_and_handed_every_rotation() {
+fn a_gateway_of_another_user_is_set_up_with_its_own_store_and_handed_every_rotation() {
     let home = world("2026.9.6", "manage = true");
+    std::os::unix::fs::chown(home.path(".openclaw"), Some(4711), None).unwrap();
     home.holds_tokens("stored");
     // A reload as things are, the first token, which nothing uses yet, then one that is used.
     let first = vec![
@@ -56,7 +57,6 @@ fn a_gateway_in_a_container_is_set_up_with_its_own_store_and_handed_every_rotati
     ];
     let door = ClawDoor::open(Play { first, ..Play::good(used()) });
     home.write(".openclaw/openclaw.json", listening(door.port, &json!({})));
-    configure(&home, "manage = true", "container = \"claw\"");
     let report = sync(&home);
     assert_eq!((&report["sinks"][0]["state"], codes(&report)), (&"current".into(), vec![]), "{report}");
     let methods = door.methods().into_iter().filter(|method| method != "connect").collect::<Vec<_>>();
@@ -82,7 +82,7 @@ fn a_gateway_in_a_container_is_set_up_with_its_own_store_and_handed_every_rotati
     sync(&home);
     assert_eq!(calls(&home).len(), before + 2, "nothing changed, nothing is done");
 
-    configure(&home, "", "container = \"claw\"");
+    configure(&home, "", "command = [\"touch\", \"restarted\"]");
     assert_eq!(home.run(&["setup", "--undo"]).code, 0);
     let undone = [
         "~/.openclaw config unset models.providers.anthropic.apiKey".to_owned(),
