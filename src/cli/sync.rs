@@ -18,6 +18,7 @@ use crate::core::memory::{Failure, GenerationRecord, Then};
 use crate::core::model::{Plan, TargetState};
 use crate::core::plan;
 use crate::daemon::apply::{self, Attempt, Waiting};
+use crate::daemon::delivery;
 use crate::daemon::pass::{self, PassError, PassReport, Passes, Written};
 use crate::daemon::settle::Settling;
 use crate::daemon::store::StateDir;
@@ -205,17 +206,19 @@ async fn follow(
     done: &mut Done,
 ) -> Result<bool, PassError> {
     let mut acted = false;
-    for delivery in &report.deliveries {
-        let target = delivery.target.to_string();
+    for order in &report.deliveries {
+        let target = order.target.to_string();
         // One attempt for each command: a failing one is not run again by itself here.
         if done.delivered.iter().any(|(t, _)| t == &target) {
             continue;
         }
-        let outcome = apply::deliver(world, state, key, delivery, &report.observed).await?;
+        let outcome = delivery::deliver(world, state, key, order, &report.observed).await?;
         done.delivered.push((target, outcome));
         acted = true;
     }
-    for waiting in apply::waiting(world, &report.memory, clock::now()) {
+    // A delivery that was taken has a gateway to follow it.
+    let memory = if acted { state.load()? } else { report.memory.clone() };
+    for waiting in apply::waiting(world, &memory, clock::now()) {
         let id = &waiting.gateway.id;
         // A person who asks does not wait for the next attempt after a failed one.
         let is_due = waiting.at <= clock::now() || waiting.has_failed;
@@ -226,7 +229,7 @@ async fn follow(
         }
         // A daemon that is at it is waited for: the command ends when the change is settled.
         let means = apply::means(world, &Managers::default());
-        let instances = apply::instances(world, &report.memory, &waiting.gateway);
+        let instances = apply::instances(world, &memory, &waiting.gateway);
         let attempt =
             apply::attempt(state.clone(), waiting, instances, means, APPLY_PATIENCE, oneshot::channel().0);
         done.attempts.extend(attempt.await);

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::memory::{Busy, GatewayMemory, Pending, Retry, TargetMemory, Then};
-use super::model::{ApplyRule, DesiredGateway, Force};
+use super::memory::{Busy, GatewayMemory, Memory, Pending, Retry, TargetMemory, Then};
+use super::model::{ApplyRule, Delivery, Desired, DesiredGateway, Force};
 use crate::base::code::{Code, Severity};
 use crate::base::fingerprint::Fingerprint;
 use crate::base::time::Timestamp;
@@ -133,6 +133,31 @@ pub fn not_converged(
 pub fn delivery_due_at(memory: Option<&TargetMemory>, generation: &Fingerprint) -> Option<Timestamp> {
     let retry = memory?.retry.as_ref()?;
     (&retry.generation == generation).then_some(retry.not_before)
+}
+
+/// Notes that a delivery was taken, and that its gateways have to follow from now on: before that
+/// there was nothing new for them to read. `need` is what the change takes.
+pub fn note_delivered(
+    memory: &mut Memory,
+    desired: &Desired,
+    delivery: &Delivery,
+    need: Force,
+    now: Timestamp,
+) {
+    let target = memory.targets.entry(delivery.target.to_string()).or_default();
+    let used = target.generation.replace(delivery.generation.clone());
+    target.written_at = Some(now);
+    target.failure = None;
+    target.retry = None;
+    let login = memory.logins.get(&delivery.login);
+    let token_ends = used.and_then(|used| login?.record_of(&used)?.expires_at);
+    for gateway in desired.gateways.iter().filter(|g| g.sinks.contains(&delivery.target.sink)) {
+        let force = gateway.apply.force(need);
+        if force > Force::Nothing {
+            let known = memory.gateways.entry(gateway.id.clone()).or_default();
+            known.note_change(now, token_ends, force);
+        }
+    }
 }
 
 /// Notes that a command did not take `generation`.

@@ -152,6 +152,18 @@ pub enum ApplyRule {
     Always(Force),
 }
 
+impl ApplyRule {
+    /// The force for a change that takes `need`.
+    #[must_use]
+    pub fn force(self, need: Force) -> Force {
+        match self {
+            Self::Never => Force::Nothing,
+            Self::WhenNeeded => need,
+            Self::Always(least) => need.max(least),
+        }
+    }
+}
+
 /// What the world looked like at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {

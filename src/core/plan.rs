@@ -83,13 +83,8 @@ pub fn plan(
         }
     }
     for gateway in &desired.gateways {
-        let force_of = |sink: &SinkId| match gateway.apply {
-            ApplyRule::Never => Force::Nothing,
-            ApplyRule::WhenNeeded => needs_apply.get(sink).copied().unwrap_or(Force::Nothing),
-            ApplyRule::Always(least) => {
-                needs_apply.get(sink).map_or(Force::Nothing, |need| (*need).max(least))
-            }
-        };
+        let force_of =
+            |sink: &SinkId| needs_apply.get(sink).map_or(Force::Nothing, |need| gateway.apply.force(*need));
         plan.applies.extend(apply_of(gateway, &force_of, &needs_set_up, desired, memory, now));
     }
     plan

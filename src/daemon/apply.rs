@@ -1,30 +1,28 @@
-//! Carrying changes to gateways and commands, and recording how that went. Long: every call here
+//! Carrying changes to gateways, and recording how that went. Long: every call here
 //! runs in a task of its own, never inside a pass.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use crate::base::credential::{Credential, SourceReading};
+use crate::base::credential::SourceReading;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::GatewayId;
-use crate::base::secret::Document;
 use crate::base::time::Timestamp;
 use crate::config::settings::{GatewaySettings, SinkSettings};
 use crate::core::apply;
 use crate::core::memory::{Failure, GatewayMemory, LastAction, LoginMemory, Memory, Then};
-use crate::core::model::{Delivery, Force, Observed};
+use crate::core::model::{Delivery, Force};
 use crate::core::windows::Supply;
 use crate::daemon::model;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::{StateDir, identity_in};
-use crate::daemon::world::{self, Source, World};
+use crate::daemon::world::{Source, World};
 use crate::format::mirror;
 use crate::gateway::openclaw::{Entry, Instance, KeyPlace, Reference};
 use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
 use crate::gateway::{self, Applied, Means, Order, UnderWay};
 use crate::sinks::openclaw::{Wanted, probe};
-use crate::sys::process::{self, CommandSpec};
 use crate::sys::{clock, failpoint};
 use crate::systemd::bus::BusAddresses;
 
@@ -343,93 +341,6 @@ fn note_open(entry: &mut GatewayMemory, attempt: &Attempt, then: Then, now: Time
     }
     pending.not_before = Some(now.after(wait));
     Some(wait)
-}
-
-/// Runs the command of a `command` sink with the credential as JSON on its standard input, and
-/// records the result.
-///
-/// # Errors
-/// When our own state cannot be read or written.
-pub async fn deliver(
-    world: &World,
-    state: &StateDir,
-    key: &FingerprintKey,
-    delivery: &Delivery,
-    observed: &Observed,
-) -> Result<Result<(), String>, PassError> {
-    let Some((command, deadline)) = world::delivery_command(&world.settings, &delivery.target) else {
-        return Ok(Ok(()));
-    };
-    let Some(SourceReading::Ok(credential)) = observed.source(&delivery.login).map(|s| &s.reading) else {
-        return Ok(Ok(()));
-    };
-    if key.generation(credential) != delivery.generation {
-        return Ok(Ok(()));
-    }
-    let outcome = run_delivery(world, command, deadline, delivery, credential).await;
-    let _lock = pass::hold_pass(state, RECORD_DEADLINE).await?;
-    let mut memory = state.load()?;
-    let target = memory.targets.entry(delivery.target.to_string()).or_default();
-    match &outcome {
-        Ok(()) => {
-            target.generation = Some(delivery.generation.clone());
-            target.written_at = Some(clock::now());
-            target.failure = None;
-            target.retry = None;
-        }
-        Err(why) => {
-            target.failure = Some(why.clone());
-            apply::note_undelivered(target, &delivery.generation, clock::now());
-        }
-    }
-    state.save(&mut memory)?;
-    Ok(outcome)
-}
-
-async fn run_delivery(
-    world: &World,
-    command: &[String],
-    deadline: Duration,
-    delivery: &Delivery,
-    credential: &Credential,
-) -> Result<(), String> {
-    const OUTPUT_LIMIT: usize = 16 * 1024;
-    let mut env = world.surroundings.child_environment();
-    env.insert("TOKENSINK_LOGIN".into(), delivery.login.to_string());
-    env.insert("TOKENSINK_SINK".into(), delivery.target.sink.to_string());
-    env.insert("TOKENSINK_GENERATION".into(), delivery.generation.to_string());
-    let finished = process::run(CommandSpec {
-        argv: command.iter().map(Into::into).collect(),
-        env: env.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
-        stdin: Some(delivered(delivery, credential)),
-        cwd: None,
-        deadline,
-        output_limit: OUTPUT_LIMIT,
-    })
-    .await
-    .map_err(|e| e.to_string())?;
-    match () {
-        () if finished.timed_out => Err(format!("the command took longer than {} s", deadline.as_secs())),
-        () if finished.status.success() => Ok(()),
-        // What it printed may quote its input: it is not repeated.
-        () => Err(format!("the command ended with {}", finished.status)),
-    }
-}
-
-/// The JSON that a command reads: no refresh token.
-fn delivered(delivery: &Delivery, credential: &Credential) -> Document {
-    let value = serde_json::json!({
-        "format_version": 1,
-        "login": delivery.login.as_str(),
-        "sink": delivery.target.sink.as_str(),
-        "generation": delivery.generation.as_str(),
-        "access_token": credential.access.expose(),
-        "expires_at": credential.expires_at.map(Timestamp::as_millis),
-        "scopes": credential.scopes,
-    });
-    let mut bytes = value.to_string().into_bytes();
-    bytes.push(b'\n');
-    Document::new(bytes)
 }
 
 #[cfg(test)]

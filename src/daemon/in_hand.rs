@@ -11,13 +11,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::base::fingerprint::FingerprintKey;
-use crate::base::id::{GatewayId, LoginId};
+use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::time::Timestamp;
 use crate::core::memory::Memory;
 use crate::core::model::{Delivery, Observed, TargetId};
 use crate::core::refresh::Outcome;
 use crate::core::schedule::{Step, Way};
 use crate::daemon::apply::{self, Attempt};
+use crate::daemon::delivery;
 use crate::daemon::journal;
 use crate::daemon::pass::{PassError, PassReport};
 use crate::daemon::refresh;
@@ -68,9 +69,22 @@ pub struct InHand {
 }
 
 impl InHand {
-    /// Starts an attempt on every gateway that is due and has none in hand.
-    pub fn start_due(&mut self, world: &World, state: &StateDir, memory: &Memory, now: Timestamp) -> Begun {
+    /// Starts an attempt on every gateway that is due and has none in hand. One that reads what is
+    /// about to be delivered waits for the end of that, so that it follows once.
+    pub fn start_due(
+        &mut self,
+        world: &World,
+        state: &StateDir,
+        memory: &Memory,
+        awaited: &[Delivery],
+        now: Timestamp,
+    ) -> Begun {
         let mut begun = Vec::new();
+        let awaited: BTreeSet<&SinkId> = awaited
+            .iter()
+            .filter(|delivery| apply::held_back(memory, delivery, now).is_none())
+            .map(|delivery| &delivery.target.sink)
+            .collect();
         for waiting in apply::waiting(world, memory, now) {
             let id = waiting.gateway.id.clone();
             if waiting.at > now {
@@ -79,7 +93,9 @@ impl InHand {
                 if is_news && !waiting.has_failed && !waiting.is_busy {
                     journal::waiting(&id, waiting.at, waiting.at.since(now));
                 }
-            } else if self.applying.insert(id.clone()) {
+            } else if !waiting.gateway.sinks.iter().any(|sink| awaited.contains(sink))
+                && self.applying.insert(id.clone())
+            {
                 if waiting.is_busy && !waiting.waits_for_idle {
                     journal::waits_no_longer(&id);
                 }
@@ -98,20 +114,20 @@ impl InHand {
     /// Hands the credential to a command, unless that is being done.
     pub fn start_delivery(
         &mut self,
-        delivery: Delivery,
+        order: Delivery,
         world: &Rc<World>,
         state: &StateDir,
         key: &FingerprintKey,
         observed: &Rc<Observed>,
     ) {
-        if !self.delivering.insert(delivery.target.clone()) {
+        if !self.delivering.insert(order.target.clone()) {
             return;
         }
         let (world, state, key) = (Rc::clone(world), state.clone(), key.clone());
         let observed = Rc::clone(observed);
         self.tasks.spawn_local(async move {
-            let outcome = apply::deliver(&world, &state, &key, &delivery, &observed).await;
-            Completed::Delivered(delivery, outcome)
+            let outcome = delivery::deliver(&world, &state, &key, &order, &observed).await;
+            Completed::Delivered(order, outcome)
         });
     }
 

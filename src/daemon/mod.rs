@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod containers;
+pub mod delivery;
 pub mod detect;
 pub mod in_hand;
 pub mod journal;

@@ -125,8 +125,8 @@ pub struct PassReport {
     pub clock: Judgement,
 }
 
-/// Starts what is pending in the memory that it is given.
-pub type Begin<'a> = &'a mut dyn FnMut(&Memory, Timestamp) -> Pin<Box<dyn Future<Output = ()>>>;
+/// Starts what is pending in the memory that it is given, and does not wait for one of the deliveries.
+pub type Begin<'a> = &'a mut dyn FnMut(&Memory, &[Delivery], Timestamp) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// What a pass needs.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Passes<'_> {
     /// # Errors
     /// When the pass lock is not to be had, or our own state cannot be read or written.
     pub async fn pass(&self, look: &mut dyn FnMut() -> Observation) -> Result<PassReport, PassError> {
-        self.pass_and_begin(look, &mut |_, _| Box::pin(std::future::ready(()))).await
+        self.pass_and_begin(look, &mut |_, _, _| Box::pin(std::future::ready(()))).await
     }
 
     /// The same, and `begin` starts what is pending in the memory before that is recorded once
@@ -191,7 +191,7 @@ impl Passes<'_> {
         let findings =
             health::findings(&self.world.desired, &seen.observed, &memory, &plan, self.key, &clock);
         let changes = memory.replace_findings(&findings, now);
-        begin(&memory, now).await;
+        begin(&memory, &deliveries, now).await;
         if memory != before {
             self.state.save(&mut memory)?;
         }
@@ -229,12 +229,14 @@ impl Passes<'_> {
         }
         let _locks = self.lock_stores(&plan.writes, seen, done).await;
         let staged = self.stage(plan.writes, seen, memory, done);
+        let mut is_noted = false;
+        // What is delivered is followed when that has been done.
         for apply in &plan.applies {
             let is_staged = staged.iter().any(|(w, _)| apply.sinks.contains(&w.target.sink));
-            let is_delivered = plan.deliveries.iter().any(|d| apply.sinks.contains(&d.target.sink));
             let handed = plan.handed.iter().filter(|h| apply.sinks.contains(&h.target.sink));
             let handed: Vec<&Delivery> = handed.collect();
-            if is_staged || is_delivered || !handed.is_empty() || apply.is_set_up {
+            if is_staged || !handed.is_empty() || apply.is_set_up {
+                is_noted = true;
                 let gateway = memory.gateways.entry(apply.gateway.clone()).or_default();
                 gateway.note_change(now, apply.token_ends, apply.force);
             }
@@ -246,7 +248,7 @@ impl Passes<'_> {
             }
         }
         // Without a gateway there is nothing that the next start would not find out by itself.
-        if !plan.applies.is_empty() {
+        if is_noted {
             self.state.save(memory)?;
         }
         failpoint::hit("pass-recorded");

@@ -14,6 +14,7 @@ use crate::base::fingerprint::FingerprintKey;
 use crate::config::{self, ConfigDirs, ConfigError};
 use crate::core::health;
 use crate::core::memory::Memory;
+use crate::core::model::Delivery;
 use crate::core::schedule;
 use crate::daemon::apply;
 use crate::daemon::in_hand::{self, Completed, InHand};
@@ -294,8 +295,8 @@ impl Daemon {
             seen
         };
         let (in_hand, state) = (&mut self.in_hand, &self.state);
-        let mut begin = |memory: &Memory, now| -> Pin<Box<dyn Future<Output = ()>>> {
-            Box::pin(in_hand::head_start(in_hand.start_due(world, state, memory, now)))
+        let mut begin = |memory: &Memory, awaited: &[Delivery], now| -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(in_hand::head_start(in_hand.start_due(world, state, memory, awaited, now)))
         };
         let result = passes.pass_and_begin(&mut look, &mut begin).await;
         let mut next = self.poll();

@@ -219,3 +219,34 @@ fn a_failing_command_is_tried_again_without_haste_and_told_once() {
     assert_eq!(home.read("runs").lines().count(), 4);
     home.finish();
 }
+
+#[test]
+fn a_gateway_follows_a_command_once_and_only_when_it_has_taken_the_token() {
+    let home = Home::new();
+    for name in ["taken.json", "read"] {
+        home.holds_tokens(name);
+    }
+    let script = home.write("sink.sh", "[ -e \"$HOME/cure\" ] && cat >\"$HOME/taken.json\"\n");
+    let gateway =
+        home.write("gateway.sh", "grep -o 'sk-ant-oat01[^\"]*' \"$HOME/taken.json\" >>\"$HOME/read\"\n");
+    let command = sink("command", &format!("command = [\"/bin/sh\", {script:?}]\n"));
+    home.configure(&format!(
+        "{command}[[gateway]]\nid = \"gateway\"\nsinks = [\"sink\"]\ncommand = [\"/bin/sh\", {gateway:?}]\n\
+         min_interval = \"1s\"\n"
+    ));
+    home.rotate(&Login::nth(1));
+    for _ in 0..2 {
+        assert_eq!(home.run(&["sync"]).code, 1);
+        assert!(!home.path("read").exists(), "there is nothing new to read");
+    }
+    home.write("cure", "");
+    let ran = home.run(&["sync"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(home.read("read").lines().collect::<Vec<_>>(), [&Login::nth(1).access]);
+    let daemon = home.ready();
+    home.rotate(&Login::nth(2));
+    home.until("the gateway follows", || home.read("read").contains(&Login::nth(2).access));
+    assert_eq!(home.read("read").lines().count(), 2);
+    daemon.stop();
+    home.finish();
+}
