@@ -106,6 +106,10 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/daemon/login.rs", "hands the document that a new login is entered in to its format"),
     ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/order.rs", "hands a store to its format"),
+    (
+        "src/daemon/seal.rs",
+        "systemd-creds gets the access token on its standard input, and says why it failed",
+    ),
     ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),
     ("src/format/auth_profiles.rs", "compares the provider of an entry, which is text"),
@@ -143,6 +147,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/refresher/exchange.rs", "hands what the CLI left to its format, and reads its messages"),
     ("src/refresher/intent.rs", "writes and reads the record of an answer"),
     ("src/refresher/official.rs", "reads the help text of the CLI, and what its app server answered"),
+    ("src/sinks/credential.rs", "reads a program, which has no token"),
     ("src/sinks/mod.rs", "parses a template, which has no token yet"),
     ("src/sinks/openclaw/mod.rs", "reads the gateway's configuration and the ids of its entries"),
     ("src/sinks/openclaw/probe.rs", "reads manifests and the gateway's configuration"),

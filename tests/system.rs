@@ -15,6 +15,9 @@
 
 mod support;
 
+#[path = "system/credentials.rs"]
+mod credentials;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

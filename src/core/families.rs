@@ -125,7 +125,11 @@ fn intended(desired: &Desired, observed: &Observed) -> Vec<Finding> {
             Render::OAuthJson { refresh, .. } => *refresh,
             Render::AuthProfiles { .. } => targets.any(hands_over),
             Render::Template => targets.any(|t| t.template.as_ref().is_some_and(|t| t.uses_refresh_token())),
-            Render::EnvFile { .. } | Render::SecretFile | Render::View(_) | Render::Command => false,
+            Render::EnvFile { .. }
+            | Render::SecretFile
+            | Render::View(_)
+            | Render::Command
+            | Render::Sealed => false,
         }
     };
     let handed = desired.sinks.iter().filter(|s| is_handed(s)).map(|sink| {

@@ -162,6 +162,9 @@ pub struct TargetMemory {
     pub clobbered_by: Option<String>,
     /// Why the last write failed; `None` after one that worked.
     pub failure: Option<String>,
+    /// The fingerprint of the encrypted file that we wrote there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Fingerprint>,
     /// A command that did not take a generation yet.
     pub retry: Option<Retry>,
 }

@@ -92,6 +92,8 @@ pub enum Render {
     Template,
     /// A command that is handed the credential.
     Command,
+    /// A file of ours that another program encrypts, never twice to the same bytes.
+    Sealed,
 }
 
 /// One gateway.
@@ -273,7 +275,7 @@ pub enum TargetContent {
 pub struct Plan {
     /// Files to write; staged together, then renamed in this order.
     pub writes: Vec<Write>,
-    /// Commands to run after the files.
+    /// What to hand over after the files.
     pub deliveries: Vec<Delivery>,
     /// Targets that get the generation when their gateways' change is applied.
     pub handed: Vec<Delivery>,
@@ -348,7 +350,8 @@ pub struct Write {
     pub keeps_displaced: bool,
 }
 
-/// A generation for a target that is no file: a command, or an entry of a gateway's own store.
+/// A generation for a target that cannot be edited: a command, an encrypted file, or an entry of a
+/// gateway's own store.
 #[derive(Debug)]
 pub struct Delivery {
     /// The target.

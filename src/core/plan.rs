@@ -254,13 +254,16 @@ impl Step<'_> {
                 return (TargetState::Missing, Some(Code::Missing));
             }
             TargetContent::Unreadable(why) => return self.fail(Code::Unreadable, why, plan),
-            TargetContent::Delivery => return self.deliver(current, &mut plan.deliveries),
-            TargetContent::Handed => return self.deliver(current, &mut plan.handed),
+            TargetContent::Delivery => return self.deliver(self.holds(), current, &mut plan.deliveries),
+            TargetContent::Handed => return self.deliver(self.holds(), current, &mut plan.handed),
             TargetContent::Torn => return (TargetState::Stale, None),
             TargetContent::NotNeeded => return (TargetState::Current, None),
             TargetContent::Absent => None,
             TargetContent::Present(document) => Some(document),
         };
+        if self.sink.render == Render::Sealed {
+            return self.seal(document, current, key, now, plan);
+        }
         let held = match document.map(|d| self.held(d)).transpose() {
             Ok(held) => held.flatten(),
             Err(why) => return self.fail(Code::Unreadable, &why, plan),
@@ -376,12 +379,42 @@ impl Step<'_> {
         }
     }
 
+    /// The generation that the target was given last.
+    fn holds(&self) -> Option<&Fingerprint> {
+        self.memory.and_then(|m| m.generation.as_ref())
+    }
+
+    /// An encrypted file is as good as its generation while it is the one that we wrote; nobody can
+    /// look into it.
+    fn seal(
+        &self,
+        document: Option<&Document>,
+        current: Option<&Current<'_>>,
+        key: &FingerprintKey,
+        now: Timestamp,
+        plan: &mut Plan,
+    ) -> (TargetState, Option<Code>) {
+        let written = self.memory.and_then(|m| m.sealed.as_ref());
+        let is_ours = document.is_some_and(|d| written == Some(&key.of_parts(&[d.expose()])));
+        let holds = self.holds();
+        let is_news = current.is_some_and(|c| holds != Some(&c.generation));
+        if !is_ours
+            && !is_news
+            && document.is_some()
+            && let Some(until) = self.fight_until(now)
+        {
+            plan.wake_at = Some(plan.wake_at.map_or(until, |at| at.min(until)));
+            return (TargetState::Stale, Some(Code::SecondWriter));
+        }
+        self.deliver(holds.filter(|_| is_ours), current, &mut plan.deliveries)
+    }
+
     fn deliver(
         &self,
+        delivered: Option<&Fingerprint>,
         current: Option<&Current<'_>>,
         deliveries: &mut Vec<Delivery>,
     ) -> (TargetState, Option<Code>) {
-        let delivered = self.memory.and_then(|m| m.generation.as_ref());
         let Some(current) = current else {
             return (if delivered.is_some() { TargetState::Current } else { TargetState::Missing }, None);
         };
@@ -417,7 +450,7 @@ impl Step<'_> {
             Render::Template => {
                 Ok(self.target.template.as_ref().and_then(|t| only_access(t.held_access(bytes))))
             }
-            Render::Command => Ok(None),
+            Render::Command | Render::Sealed => Ok(None),
         }
     }
 
@@ -447,7 +480,7 @@ impl Step<'_> {
                 let new = template.render(credential, self.login.id.as_str()).map_err(|e| e.to_string())?;
                 Ok(if existing == Some(&new) { Edit::Unchanged } else { Edit::Changed(new) })
             }
-            Render::Command => Ok(Edit::Unchanged),
+            Render::Command | Render::Sealed => Ok(Edit::Unchanged),
         }
     }
 

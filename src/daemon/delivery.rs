@@ -1,6 +1,7 @@
-//! Handing a credential to what is no document to edit: the command of a `command` sink. Every call
-//! runs in a task of its own, never inside a pass; the gateways that read the sink follow when it
-//! was taken. It must not repeat what a program printed: that may quote its input.
+//! Handing a credential to what is no document to edit: the command of a `command` sink, and
+//! `systemd-creds`, which encrypts it. Every call runs in a task of its own, never inside a pass; the
+//! gateways that read the sink follow when it was taken. What an owner's command printed is never
+//! repeated: it may quote its input.
 
 use std::time::Duration;
 
@@ -8,19 +9,21 @@ use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::secret::Document;
 use crate::base::time::Timestamp;
+use crate::config::settings::SinkKind;
 use crate::core::apply;
-use crate::core::model::{Delivery, Force, Observed};
+use crate::core::model::{Delivery, Force, Observed, TargetContent};
 use crate::daemon::pass::{self, PassError};
+use crate::daemon::seal::{self, Order};
 use crate::daemon::store::StateDir;
-use crate::daemon::world::{self, World};
+use crate::daemon::world::World;
 use crate::sys::clock;
 use crate::sys::process::{self, CommandSpec};
 
 /// How long to wait for a pass of another process before recording an outcome.
 const RECORD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs the command of a `command` sink with the credential as JSON on its standard input, and
-/// records the result.
+/// Runs the command of a `command` sink with the credential as JSON on its standard input, or writes
+/// the encrypted credential of a `systemd-creds` sink, and records the result.
 ///
 /// # Errors
 /// When our own state cannot be read or written.
@@ -31,7 +34,7 @@ pub async fn deliver(
     delivery: &Delivery,
     observed: &Observed,
 ) -> Result<Result<(), String>, PassError> {
-    let Some((command, deadline)) = world::delivery_command(&world.settings, &delivery.target) else {
+    let Some(sink) = world.settings.sinks.iter().find(|sink| sink.id == delivery.target.sink) else {
         return Ok(Ok(()));
     };
     let Some(SourceReading::Ok(credential)) = observed.source(&delivery.login).map(|s| &s.reading) else {
@@ -40,14 +43,29 @@ pub async fn deliver(
     if key.generation(credential) != delivery.generation {
         return Ok(Ok(()));
     }
-    let outcome = run_delivery(world, command, deadline, delivery, credential).await;
+    let seen = observed.targets.iter().find(|target| target.id == delivery.target);
+    let outcome = match &sink.kind {
+        SinkKind::Command { command, timeout } => {
+            run_command(world, command, *timeout, delivery, credential).await.map(|()| None)
+        }
+        SinkKind::SystemdCreds { path, name } => {
+            let order = Order { path, name, target: &delivery.target, there: seen.map(|s| &s.content) };
+            seal::seal(world, state, key, &order, &credential.access).await.map(Some)
+        }
+        _ => return Ok(Ok(())),
+    };
     let _lock = pass::hold_pass(state, RECORD_DEADLINE).await?;
     let mut memory = state.load()?;
     let now = clock::now();
     match &outcome {
-        Ok(()) => {
-            let seen = observed.targets.iter().find(|target| target.id == delivery.target);
+        Ok(sealed) => {
             let need = seen.map_or(Force::Restart, |target| target.force);
+            let target = memory.targets.entry(delivery.target.to_string()).or_default();
+            let had_it = target.sealed.is_some() && target.generation.as_ref() == Some(&delivery.generation);
+            if had_it && seen.is_some_and(|target| matches!(target.content, TargetContent::Present(_))) {
+                target.note_clobber(now);
+            }
+            target.sealed.clone_from(sealed);
             apply::note_delivered(&mut memory, &world.desired, delivery, need, now);
         }
         Err(why) => {
@@ -57,10 +75,10 @@ pub async fn deliver(
         }
     }
     state.save(&mut memory)?;
-    Ok(outcome)
+    Ok(outcome.map(|_| ()))
 }
 
-async fn run_delivery(
+async fn run_command(
     world: &World,
     command: &[String],
     deadline: Duration,

@@ -13,6 +13,7 @@ pub mod order;
 pub mod pass;
 pub mod refresh;
 pub mod run;
+pub mod seal;
 pub mod settle;
 pub mod store;
 pub mod supervisor;

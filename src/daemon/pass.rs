@@ -302,8 +302,10 @@ impl Passes<'_> {
     }
 
     fn stage_one(&self, write: &Write, place: &Place) -> Result<Staged, String> {
-        if write.keeps_displaced {
-            self.state.keep_displaced(write, self.key).map_err(|e| e.to_string())?;
+        if write.keeps_displaced
+            && let Some(old) = &write.planned_against
+        {
+            self.state.keep_displaced(&write.target, old, self.key).map_err(|e| e.to_string())?;
         }
         if let (true, Some(directory)) = (place.is_mirror, place.path.parent()) {
             private_directory(directory).map_err(|e| e.to_string())?;

@@ -11,7 +11,7 @@ use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::secret::Document;
 use crate::core::memory::Memory;
-use crate::core::model::Write;
+use crate::core::model::TargetId;
 use crate::refresher::intent::Intents;
 use crate::sys::atomic_file::{self, Expected, FileState, Policy, WriteError, WriteErrorKind};
 use crate::sys::paths::Surroundings;
@@ -233,9 +233,13 @@ impl StateDir {
     ///
     /// # Errors
     /// When it cannot be written; the write must not happen then.
-    pub fn keep_displaced(&self, write: &Write, key: &FingerprintKey) -> Result<(), StoreError> {
-        let Some(old) = &write.planned_against else { return Ok(()) };
-        self.keep(&write.target.to_string().replace('/', "_"), old, key)
+    pub fn keep_displaced(
+        &self,
+        target: &TargetId,
+        old: &Document,
+        key: &FingerprintKey,
+    ) -> Result<(), StoreError> {
+        self.keep(&target.to_string().replace('/', "_"), old, key)
     }
 
     /// Keeps the login of another account that a person replaces by a new one.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
-use crate::config::settings::{Apply, GatewayKind, GatewaySettings, LoginSettings, Settings, SinkKind};
+use crate::config::settings::{Apply, GatewayKind, GatewaySettings, LoginSettings, Settings};
 use crate::core::memory::Memory;
 use crate::core::model::{
     ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
@@ -257,18 +257,5 @@ fn rule_of(gateway: &GatewaySettings) -> ApplyRule {
         Apply::Auto => ApplyRule::WhenNeeded,
         Apply::Reload => ApplyRule::Always(Force::Reload),
         Apply::Restart => ApplyRule::Always(Force::Restart),
-    }
-}
-
-/// The command of a `command` sink.
-#[must_use]
-pub fn delivery_command<'a>(
-    settings: &'a Settings,
-    target: &TargetId,
-) -> Option<(&'a [String], std::time::Duration)> {
-    let sink = settings.sinks.iter().find(|s| s.id == target.sink)?;
-    match &sink.kind {
-        SinkKind::Command { command, timeout } => Some((command, *timeout)),
-        _ => None,
     }
 }

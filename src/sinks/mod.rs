@@ -1,12 +1,12 @@
 //! Who must have a copy: from a configured sink to its targets, as they are now. Reads only; the
 //! one writer is `sys::atomic_file`, driven by a pass.
 
+pub mod credential;
 pub mod openclaw;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::base::code::Code;
 use crate::base::id::{Provider, SinkId};
 use crate::config::settings::{Ownership, SinkKind, SinkSettings, UnitScope};
 use crate::core::fit;
@@ -99,7 +99,8 @@ pub fn render_of(kind: &SinkKind, provider: Provider) -> Render {
         SinkKind::Command { .. } => Render::Command,
         SinkKind::ClaudeCredentials { .. } => Render::View(View::Claude),
         SinkKind::CodexAuth { .. } => Render::View(View::Codex),
-        SinkKind::SecretFile { .. } | SinkKind::SystemdCreds { .. } => Render::SecretFile,
+        SinkKind::SecretFile { .. } => Render::SecretFile,
+        SinkKind::SystemdCreds { .. } => Render::Sealed,
     }
 }
 
@@ -123,10 +124,7 @@ pub fn observe(sink: &SinkSettings, around: &Around<'_>) -> Vec<Place> {
             vec![place]
         }
         SinkKind::SystemdCreds { path, .. } => {
-            let mut place = file_place(&sink.id, "", path);
-            let why = format!("this version does not write sinks of kind {}", sink.kind.as_str());
-            place.observed.content = TargetContent::Refused(Code::VersionUnsupported, why);
-            vec![place]
+            vec![credential::place(&sink.id, path, around.search_path)]
         }
     }
 }
@@ -141,10 +139,11 @@ pub fn watched(sink: &SinkSettings, around: &Around<'_>) -> Vec<PathBuf> {
         SinkKind::OAuthJson { path, .. }
         | SinkKind::EnvFile { path, .. }
         | SinkKind::SecretFile { path }
+        | SinkKind::SystemdCreds { path, .. }
         | SinkKind::ClaudeCredentials { path, .. }
         | SinkKind::CodexAuth { path, .. } => vec![path.clone()],
         SinkKind::Template { path, source, .. } => vec![path.clone(), source.clone()],
-        SinkKind::Command { .. } | SinkKind::SystemdCreds { .. } => Vec::new(),
+        SinkKind::Command { .. } => Vec::new(),
     }
 }
 

@@ -250,3 +250,104 @@ fn a_gateway_follows_a_command_once_and_only_when_it_has_taken_the_token() {
     daemon.stop();
     home.finish();
 }
+
+/// A stand-in for `systemd-creds`: another ciphertext each time, and a note of its arguments.
+const ENCRYPT: &str = "#!/bin/sh\necho \"$@\" >>\"$HOME/arguments\"\n[ ! -e \"$HOME/broken\" ] || { cat >&2; exit 1; }\n\
+    [ ! -e \"$HOME/no-key\" ] || { echo 'No key there.' >&2; exit 1; }\n\
+    wc -l <\"$HOME/arguments\"\nprintf %s \"$(cat)\" | sha256sum\n";
+
+fn with_systemd_creds(home: &mut Home, script: &str) {
+    home.mkdir("bin");
+    let program = home.write("bin/systemd-creds", script);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let bin = home.path("bin");
+    home.set("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+}
+
+fn arguments(home: &Home) -> Vec<String> {
+    home.read("arguments").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_encrypted_credential_is_made_once_for_each_generation_and_anew_when_it_is_not_ours() {
+    let mut home = Home::new();
+    with_systemd_creds(&mut home, ENCRYPT);
+    home.configure(&sink("systemd-creds", "path = \"~/sinks/token.cred\"\nname = \"token\"\n"));
+    home.rotate(&Login::nth(1));
+    let ran = home.run(&["sync"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "delivered sink\n"), "{ran:?}");
+    assert_eq!(arguments(&home), ["encrypt --name=token - -"]);
+    let first = home.read("sinks/token.cred");
+    assert_eq!(mode(&home, "sinks/token.cred"), 0o600);
+    let again = home.run(&["sync"]);
+    assert!(again.stdout.starts_with("nothing to do"), "{again:?}");
+
+    // Removed, overwritten, rotated.
+    fs::remove_file(home.path("sinks/token.cred")).unwrap();
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let second = home.read("sinks/token.cred");
+    home.write("sinks/token.cred", &first);
+    let ran = home.run(&["sync"]);
+    assert!(ran.stdout.contains("CLOBBERED sink"), "{ran:?}");
+    let third = home.read("sinks/token.cred");
+    home.rotate(&Login::nth(2));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let fourth = home.read("sinks/token.cred");
+    let hash = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+    assert!(hash(&first) == hash(&second) && hash(&first) == hash(&third) && hash(&first) != hash(&fourth));
+    assert!(first != second && second != third, "made anew");
+    let report = home.run(&["status", "--json"]).json();
+    assert_eq!(report["sinks"][0]["state"], "current", "{report}");
+    home.finish();
+}
+
+#[test]
+fn a_failure_to_encrypt_is_told_without_the_token_and_leaves_what_is_there() {
+    let mut home = Home::new();
+    with_systemd_creds(&mut home, ENCRYPT);
+    home.write("sinks/token.cred", "of somebody's");
+    home.configure(&sink("systemd-creds", "path = \"~/sinks/token.cred\"\nname = \"token\"\n"));
+    home.rotate(&Login::nth(1));
+    for (mark, told) in [("no-key", "exit status: 1: No key there."), ("broken", "exit status: 1\n")] {
+        home.write(mark, "");
+        let ran = home.run(&["sync"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stdout.contains(told) && ran.stdout.contains("SINK_FAILED sink"), "{ran:?}");
+        assert_eq!(home.read("sinks/token.cred"), "of somebody's");
+    }
+    fs::remove_file(home.path("no-key")).unwrap();
+    fs::remove_file(home.path("broken")).unwrap();
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let kept: Vec<_> =
+        fs::read_dir(home.path(crate::stage::STATE).join("displaced")).unwrap().flatten().collect();
+    assert_eq!(fs::read_to_string(kept[0].path()).unwrap(), "of somebody's");
+    fs::remove_file(home.path("bin/systemd-creds")).unwrap();
+    home.set("PATH", "/nowhere");
+    home.rotate(&Login::nth(2));
+    let ran = home.run(&["sync"]);
+    assert!(ran.code == 1 && ran.stdout.contains("systemd-creds is not on the PATH"), "{ran:?}");
+    home.finish();
+}
+
+#[test]
+fn an_ordinary_user_has_a_credential_of_their_own_from_systemd_256_on() {
+    for (version, is_refused) in [(252, true), (255, true), (256, false), (257, false)] {
+        let mut home = Home::of_ordinary_user();
+        with_systemd_creds(&mut home, &format!("{ENCRYPT}# libsystemd-shared-{version}.so\n"));
+        home.configure(&sink("systemd-creds", "path = \"~/sinks/token.cred\"\nname = \"token\"\n"));
+        home.rotate(&Login::nth(1));
+        home.hand_over();
+        let ran = home.run(&["sync"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        if is_refused {
+            assert!(
+                ran.stdout.contains(&format!("VERSION_UNSUPPORTED sink: systemd {version} is installed")),
+                "{ran:?}"
+            );
+            assert!(!home.path("arguments").exists() && !home.path("sinks/token.cred").exists());
+        } else {
+            assert_eq!(arguments(&home), ["encrypt --user --name=token - -"], "{ran:?}");
+        }
+        home.finish();
+    }
+}

@@ -316,6 +316,7 @@ fn kind_of(world: &World, write: &Write) -> Kind {
         Render::View(_) => unreachable!("no case has one"),
         Render::Template => Kind::Template,
         Render::Command => Kind::Command,
+        Render::Sealed => unreachable!("never written by a plan"),
     }
 }
 

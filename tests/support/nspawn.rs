@@ -371,7 +371,13 @@ fn base(release: &str) -> PathBuf {
         let mut command = Command::new("debootstrap");
         command.args(["--variant=minbase", &format!("--include={PACKAGES}"), release]).arg(root);
         // Proxies come by the environment; without a mirror of the machine's own, debootstrap has a default.
-        command.args(host_mirror());
+        let mirror = host_mirror();
+        // A release that debootstrap has not heard of yet is made like any other of the last years.
+        if Path::new("/usr/share/debootstrap/scripts").join(release).exists() {
+            command.args(mirror);
+        } else {
+            command.arg(mirror.as_deref().unwrap_or("http://deb.debian.org/debian")).arg("sid");
+        }
         run(&mut command, b"").ok();
         let script = "set -e; useradd -m -u 1000 -s /bin/bash alice; mkdir -p /var/lib/systemd/linger \
              /var/log/journal; touch /var/lib/systemd/linger/alice; rm -rf /var/cache/apt /var/lib/apt/lists \
