@@ -68,7 +68,11 @@ fn a_gateway_of_another_user_is_set_up_with_its_own_store_and_handed_every_rotat
     let value = json!({"source": "store", "provider": "default", "id": NAME});
     assert_eq!(
         calls(&home),
-        [format!("~/.openclaw config set models.providers.anthropic.apiKey {value} --json")]
+        [
+            format!("~/.openclaw config set models.providers.anthropic.apiKey {value} --json"),
+            // Whether the model that it would take has a credential: it has.
+            "~/.openclaw models status --json".to_owned(),
+        ]
     );
     assert!(!mirror(&home).exists());
 
