@@ -123,6 +123,33 @@ fn a_second_run_with_a_live_token_asks_for_none() {
 }
 
 #[test]
+fn the_real_cli_asks_for_no_token_where_a_login_has_moved_away() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (home, new) = (scratch.path().join("home"), scratch.path().join("new"));
+    let file = home.join(".claude/.credentials.json");
+    let mut provider = Remote::isolated(scratch.path());
+    let pair = provider.seed("claude");
+    claude_code("latest");
+    let tokensink = |home: &Path, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokensink"));
+        command.args(arguments).env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin");
+        run(&mut command, b"")
+    };
+    for made in [&home, &new] {
+        std::fs::create_dir_all(made.join(".claude")).unwrap();
+    }
+    let recipient = tokensink(&new, &["import", "--key"]).ok().to_owned();
+    let document = claude::document(&pair, claude::in_seconds(-3600));
+    std::fs::write(&file, document.to_string()).unwrap();
+    tokensink(&home, &["export", "--yes", "--to", &recipient, "claude"]).ok();
+    // It would refresh at once; so it goes on with the access token that it has, also past its end.
+    assert_eq!(run_claude("latest", &provider, &home, &claude::PROMPT).ok(), "ok");
+    assert_eq!(provider.ledger().token_requests().count(), 0);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains(&pair.refresh));
+    assert_eq!(provider.ledger().live("claude"), &pair);
+}
+
+#[test]
 fn an_old_cli_rotates_in_place() {
     let scratch = tempfile::tempdir().unwrap();
     let home = scratch.path().join("home");

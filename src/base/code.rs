@@ -44,6 +44,8 @@ codes! {
     Clobbered = "CLOBBERED",
     /// Somebody keeps overwriting a sink: another syncer or refresher of the same family.
     SecondWriter = "SECOND_WRITER",
+    /// The login was moved to another host, which refreshes it now.
+    Moved = "MOVED",
     /// One refresh token lives in two stores.
     DuplicateFamily = "DUPLICATE_FAMILY",
     /// The provider's official CLI was there and is gone.

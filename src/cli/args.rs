@@ -27,6 +27,14 @@ pub enum Command {
     Status(StatusArguments),
     /// Refresh a login now, through the same path as the daemon
     Refresh(RefreshArguments),
+    /// Seal logins for another host, on standard output, and let go of them here
+    Export(ExportArguments),
+    /// Take over the logins of a bundle on standard input
+    Import {
+        /// Print the recipient for which the old host has to seal them
+        #[arg(long)]
+        key: bool,
+    },
     /// Check everything that is known to go wrong; changes nothing
     Doctor {
         /// Print JSON
@@ -146,6 +154,20 @@ pub struct LoginArguments {
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 900)]
     pub patience: u64,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// The new host: what `import --key` prints there
+    #[arg(long, value_name = "RECIPIENT")]
+    pub to: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Which logins
+    #[arg(value_name = "LOGIN", required = true)]
+    pub logins: Vec<String>,
 }
 
 /// What `--check` judges.

@@ -5,6 +5,8 @@ pub mod args;
 pub mod config;
 pub mod doctor;
 pub mod exit;
+pub mod export;
+pub mod import;
 pub mod load;
 pub mod login;
 pub mod openclaw_login;
@@ -48,6 +50,9 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Sync(arguments) => sync::run(&arguments, surroundings, only.as_deref()),
         Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
         Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
+        Command::Export(arguments) => export::run(&arguments, surroundings, only.as_deref()),
+        Command::Import { key: true } => import::key(&surroundings),
+        Command::Import { key: false } => import::run(surroundings, only.as_deref()),
         Command::Doctor { json } => doctor::run(surroundings, only.as_deref(), json),
         Command::Login(arguments) if arguments.openclaw => openclaw_login::run(&arguments, &surroundings),
         Command::Login(arguments) => login::run(&arguments, surroundings, only.as_deref()),

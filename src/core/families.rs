@@ -9,6 +9,7 @@ use super::model::{Desired, DesiredSink, Observed, ObservedTarget, Render, Suppl
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::SourceReading;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
+use crate::base::id::LoginId;
 use crate::base::secret::Secret;
 use crate::format::auth_profiles::EntryForm;
 use crate::format::refreshes;
@@ -54,6 +55,24 @@ pub fn findings(
             found.push(holder.finding(&format!("a former refresh token of login {login}")));
         }
         first.insert(holder.token.clone(), holder);
+    }
+    found
+}
+
+/// Everything beside the source that holds that refresh token of a login, or is handed it; for people.
+#[must_use]
+pub fn copies(
+    desired: &Desired,
+    observed: &Observed,
+    key: &FingerprintKey,
+    (login, token): (&LoginId, &Fingerprint),
+) -> Vec<String> {
+    let handed = desired.sinks.iter().filter(|sink| &sink.login == login && is_handed(sink, observed));
+    let mut found: Vec<String> = handed.map(|sink| format!("sink {}", sink.id)).collect();
+    for target in &observed.targets {
+        let Some(sink) = desired.sink(&target.id.sink) else { continue };
+        let copies = held(sink, target).into_iter().filter(|(_, held)| &key.fingerprint(held) == token);
+        found.extend(copies.map(|(entry, _)| format!("{entry} in {}", target.path)));
     }
     found
 }
@@ -117,22 +136,21 @@ fn hands_over(target: &ObservedTarget) -> bool {
     target.form == Some(SupplyForm::Entry(EntryForm::OAuth { with_refresh: true }))
 }
 
+fn is_handed(sink: &DesiredSink, observed: &Observed) -> bool {
+    let mut targets = observed.targets.iter().filter(|t| t.id.sink == sink.id);
+    match &sink.render {
+        Render::OAuthJson { refresh, .. } => *refresh,
+        Render::AuthProfiles { .. } => targets.any(hands_over),
+        Render::Template => targets.any(|t| t.template.as_ref().is_some_and(|t| t.uses_refresh_token())),
+        Render::EnvFile { .. } | Render::SecretFile | Render::View(_) | Render::Command | Render::Sealed => {
+            false
+        }
+    }
+}
+
 /// Sinks that are handed the refresh token.
 fn intended(desired: &Desired, observed: &Observed) -> Vec<Finding> {
-    let is_handed = |sink: &DesiredSink| {
-        let mut targets = observed.targets.iter().filter(|t| t.id.sink == sink.id);
-        match &sink.render {
-            Render::OAuthJson { refresh, .. } => *refresh,
-            Render::AuthProfiles { .. } => targets.any(hands_over),
-            Render::Template => targets.any(|t| t.template.as_ref().is_some_and(|t| t.uses_refresh_token())),
-            Render::EnvFile { .. }
-            | Render::SecretFile
-            | Render::View(_)
-            | Render::Command
-            | Render::Sealed => false,
-        }
-    };
-    let handed = desired.sinks.iter().filter(|s| is_handed(s)).map(|sink| {
+    let handed = desired.sinks.iter().filter(|sink| is_handed(sink, observed)).map(|sink| {
         let summary = format!(
             "sink {} holds the refresh token of login {} too: whoever refreshes there logs the other out",
             sink.id, sink.login

@@ -125,7 +125,12 @@ fn login_findings(
             found.push(dead(Code::Unreadable, format!("{path}: {reason}")));
         }
         SourceReading::Ok(credential) => {
+            let moved = moved(login, known);
+            let is_moved = moved.is_some();
+            found.extend(moved);
             match verdict.state {
+                // Another host keeps it; what is left here is meant to end.
+                _ if is_moved => {}
                 LoginState::LoginNeeded => found.push(dead(Code::LoginNeeded, "the login has ended".into())),
                 LoginState::Expired => {
                     found.push(dead(
@@ -162,6 +167,28 @@ fn login_findings(
     }
     found.extend(too_wide(login.id.as_str(), path, source.mode));
     found
+}
+
+/// A login that another host refreshes now.
+fn moved(login: &DesiredLogin, known: Option<&LoginMemory>) -> Option<Finding> {
+    let known = known?;
+    let newest = known.newest().and_then(|newest| newest.refresh.as_ref());
+    let at = known.moved_with(newest)?.at;
+    let subject = login.id.as_str();
+    Some(match newest {
+        None => {
+            let summary = format!("it was moved to another host at {at}; its access token here is the last");
+            Finding::new(Code::Moved, Severity::Notice, subject, summary)
+        }
+        Some(_) => {
+            let summary = format!(
+                "it was moved to another host at {at}, and the source holds its refresh token still or again; it is \
+                 not refreshed here, its own CLI must not do so either"
+            );
+            Finding::new(Code::Moved, Severity::Warning, subject, summary)
+                .with_next(format!("tokensink export {subject}"))
+        }
+    })
 }
 
 /// True when the provider refused the refresh token that is at the source now.

@@ -18,6 +18,8 @@ use crate::format::container::Inside;
 
 /// How many generations of a login are remembered: three weeks at one rotation in eight hours.
 const LINEAGE_LIMIT: usize = 64;
+/// How many imported bundles are remembered.
+const IMPORTED_LIMIT: usize = 1024;
 /// How many overwrites of a target are remembered.
 const CLOBBER_LIMIT: usize = 16;
 
@@ -35,6 +37,8 @@ pub struct Memory {
     pub gateways: BTreeMap<GatewayId, GatewayMemory>,
     /// Findings that are open.
     pub findings: Vec<OpenFinding>,
+    /// Bundles of moved logins that were imported here, oldest first.
+    pub imported: Vec<Fingerprint>,
     /// Which time is believed.
     pub clock: ClockMemory,
 }
@@ -56,6 +60,17 @@ pub struct LoginMemory {
     pub cli: Option<String>,
     /// It is gone now.
     pub cli_gone: bool,
+    /// It went to another host, with this refresh token.
+    pub moved: Option<Moved>,
+}
+
+/// A login that went to another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The refresh token that went.
+    pub refresh: Fingerprint,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// One generation.
@@ -127,6 +142,20 @@ impl LoginMemory {
     #[must_use]
     pub fn stop(&self) -> Option<&Stop> {
         self.refresh.stopped_for(self.newest()?.refresh.as_ref()?)
+    }
+
+    /// Where the login went, if the source still holds what went, or what was left of it.
+    #[must_use]
+    pub fn moved_with(&self, refresh: Option<&Fingerprint>) -> Option<&Moved> {
+        self.moved.as_ref().filter(|moved| refresh.is_none_or(|refresh| refresh == &moved.refresh))
+    }
+
+    /// True when this refresh token was replaced here by a later one.
+    #[must_use]
+    pub fn knows_as_spent(&self, refresh: &Fingerprint) -> bool {
+        let is_newest = self.newest().is_some_and(|newest| newest.refresh.as_ref() == Some(refresh));
+        let is_moved = self.moved.as_ref().is_some_and(|moved| &moved.refresh == refresh);
+        self.knows_refresh(refresh) && !is_newest && !is_moved
     }
 
     /// The newest generation.
@@ -410,6 +439,13 @@ impl Memory {
                 }
             }
         }
+    }
+
+    /// Notes that a bundle was imported.
+    pub fn note_imported(&mut self, bundle: Fingerprint) {
+        self.imported.push(bundle);
+        let surplus = self.imported.len().saturating_sub(IMPORTED_LIMIT);
+        self.imported.drain(..surplus);
     }
 
     /// Since when a finding is open; `now` for one that is not.

@@ -192,6 +192,9 @@ pub fn step(facts: &Facts<'_>) -> Step {
     }
     let Ok(rules) = facts.rules else { return Step::Rest("it is not refreshed from here") };
     let Some((credential, id)) = facts.source else { return Step::Rest("the source holds no usable login") };
+    if facts.known.is_some_and(|known| known.moved_with(facts.refresh).is_some()) {
+        return Step::Rest("it was moved to another host");
+    }
     let record = facts.known.and_then(|known| known.record_of(id));
     if is_replaced(facts, record) {
         return Step::Rest("the source holds an older generation");

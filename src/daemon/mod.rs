@@ -5,6 +5,8 @@ pub mod apply;
 pub mod containers;
 pub mod delivery;
 pub mod detect;
+pub mod export;
+pub mod import;
 pub mod in_hand;
 pub mod journal;
 pub mod login;

@@ -226,6 +226,9 @@ impl Run<'_> {
             LockError::Busy { .. } => PassError::Busy,
             other => PassError::Lock(other),
         })?;
+        if let Some(refused) = self.moved()? {
+            return Ok(refused);
+        }
         // A refusal, or a wait that was asked for, has to be remembered.
         if !self.only_resolves {
             self.state.prove_room()?;
@@ -238,6 +241,19 @@ impl Run<'_> {
         };
         self.record(&outcome).await?;
         Ok(outcome)
+    }
+
+    /// A login that went to another host is spent there, whoever asks for it here.
+    fn moved(&self) -> Result<Option<Outcome>, PassError> {
+        let memory = self.state.load()?;
+        let credential = self.read();
+        let token = credential.as_ref().and_then(|credential| credential.refresh.as_ref());
+        let refresh = token.map(|token| self.key.fingerprint(token));
+        let known = memory.logins.get(&self.login.id);
+        Ok(known.and_then(|known| known.moved_with(refresh.as_ref())).map(|moved| {
+            let why = format!("it was moved to another host at {}, which refreshes it", moved.at);
+            self.outcome(credential.as_ref(), Ended::NotSent, why)
+        }))
     }
 
     fn reading(&self) -> SourceReading {

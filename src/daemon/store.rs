@@ -1,13 +1,13 @@
 //! Our state directory: `state.json` (what is remembered), `fingerprint.key`, `displaced/` (copies
 //! of foreign refresh tokens that a write displaced), `mirrors/` (access tokens that gateways refer
-//! to), `logins/` (logins of our own), `identities/` (what a gateway's CLI keeps of itself when it comes
-//! as ours), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
+//! to), `logins/` (logins of our own), `import.key` and `exports/` (logins that move), `identities/`
+//! (what a gateway's CLI keeps of itself when it comes as ours), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
 
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::base::fingerprint::FingerprintKey;
+use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::secret::Document;
 use crate::core::memory::Memory;
@@ -242,7 +242,7 @@ impl StateDir {
         self.keep(&target.to_string().replace('/', "_"), old, key)
     }
 
-    /// Keeps the login of another account that a person replaces by a new one.
+    /// Keeps a login that a person replaces by another one.
     ///
     /// # Errors
     /// As [`Self::keep_displaced`].
@@ -262,6 +262,36 @@ impl StateDir {
         self.replace(&directory.join(format!("{name}.{identity}")), old)
     }
 
+    /// The key that bundles for this host are sealed for; `None` where none was made.
+    #[must_use]
+    pub fn import_key(&self) -> Option<Document> {
+        match atomic_file::observe(&self.path.join("import.key")) {
+            FileState::Present(file) => Some(file.document),
+            _ => None,
+        }
+    }
+
+    /// Keeps a new key for bundles. One that is there is never replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written, or one is there.
+    pub fn keep_import_key(&self, key: &Document) -> Result<(), StoreError> {
+        let path = self.path.join("import.key");
+        write_expecting(&path, Expected::Absent, key)
+    }
+
+    /// Keeps a bundle that leaves this host, durably, under that name; returns its file.
+    ///
+    /// # Errors
+    /// When it cannot be written; the login must stay here then.
+    pub fn keep_bundle(&self, name: &Fingerprint, sealed: &Document) -> Result<PathBuf, StoreError> {
+        let directory = self.path.join("exports");
+        private_directory(&directory)?;
+        let path = directory.join(format!("{name}.age"));
+        self.replace(&path, sealed)?;
+        Ok(path)
+    }
+
     fn replace(&self, path: &Path, document: &Document) -> Result<(), StoreError> {
         let state = atomic_file::observe(path);
         if matches!(&state, FileState::Present(file) if file.document == *document) {
@@ -272,12 +302,15 @@ impl StateDir {
 
     fn replace_observed(path: &Path, state: &FileState, document: &Document) -> Result<(), StoreError> {
         let unreadable = || StoreError::Read(path.to_owned(), "cannot be read".to_owned());
-        let expected = state.expected().ok_or_else(unreadable)?;
-        let written = atomic_file::stage(path, document, expected, Policy::default())
-            .and_then(atomic_file::Staged::commit)
-            .and_then(|committed| atomic_file::sync_directories(&[committed]));
-        written.map_err(|e| StoreError::Write(path.to_owned(), e))
+        write_expecting(path, state.expected().ok_or_else(unreadable)?, document)
     }
+}
+
+fn write_expecting(path: &Path, expected: Expected, document: &Document) -> Result<(), StoreError> {
+    let written = atomic_file::stage(path, document, expected, Policy::default())
+        .and_then(atomic_file::Staged::commit)
+        .and_then(|committed| atomic_file::sync_directories(&[committed]));
+    written.map_err(|e| StoreError::Write(path.to_owned(), e))
 }
 
 /// Where the files are that gateways refer to, in our state directory.

@@ -167,6 +167,21 @@ pub fn account_beside(bytes: &[u8]) -> Option<String> {
     doc.text(&["oauthAccount", "accountUuid"]).ok()?.map(|account| account.expose().to_owned())
 }
 
+/// Blanks the refresh token, if it is that one: what a view of the login has in its place.
+///
+/// # Errors
+/// When the document cannot be parsed.
+pub fn disarm(bytes: &[u8], refresh: &Secret) -> Result<Store, FormatError> {
+    let mut doc = JsonDoc::parse(bytes)?;
+    if doc.text(&[LOGIN, "refreshToken"])?.as_ref() != Some(refresh) {
+        return Ok(Store::Superseded);
+    }
+    doc.set(&[LOGIN, "refreshToken"], &Value::from(""))?;
+    // The deadline of the refresh token, which is not here any more.
+    doc.remove(&[LOGIN, "refreshTokenExpiresAt"])?;
+    Ok(Store::Patched(doc.into_document()))
+}
+
 /// A text that may be absent, null or blank (all `None`), and nothing else.
 fn text(doc: &mut JsonDoc, field: &'static str) -> Result<Option<Secret>, Refusal> {
     match doc.find(&[LOGIN, field])? {

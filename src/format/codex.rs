@@ -159,6 +159,26 @@ pub fn provenance(bytes: &[u8]) -> Provenance {
     Provenance { issuer: text("issuer"), client_id: text("client_id") }
 }
 
+/// Makes a lease of the login, if it has that refresh token: Codex uses it to its end and never
+/// refreshes it.
+///
+/// # Errors
+/// When the document cannot be parsed.
+pub fn disarm(bytes: &[u8], refresh: &Secret) -> Result<Store, FormatError> {
+    let mut doc = JsonDoc::parse(bytes)?;
+    let is_login = matches!(kind(&mut doc)?, Some(Kind::Login));
+    if !is_login || doc.text(&[TOKENS, "refresh_token"])?.as_ref() != Some(refresh) {
+        return Ok(Store::Superseded);
+    }
+    doc.set(&["auth_mode"], &Value::from("chatgptAuthTokens"))?;
+    doc.set(&[TOKENS, "refresh_token"], &Value::from(""))?;
+    // Without a time there Codex sends no token of a lease.
+    if last_refresh(&mut doc)?.is_none() {
+        doc.set(&["last_refresh"], &Value::from(nanos(Timestamp::from_millis(0))))?;
+    }
+    Ok(Store::Patched(doc.into_document()))
+}
+
 /// Stores `renewed` over the login whose refresh token `spent` was traded for it. A file that has
 /// become something else meanwhile (an API key, a lease, another login) stays what it is.
 ///

@@ -74,6 +74,58 @@ impl Layout {
             }
         }
     }
+
+    /// The word for it in a bundle that moves to another host.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Copilot => "copilot",
+            Self::Mapped(_) => "described",
+            Self::Static => "static",
+            Self::Own => "own",
+        }
+    }
+
+    /// The login alone, without what else its file holds.
+    ///
+    /// # Errors
+    /// When the document cannot be parsed.
+    pub fn lone(&self, bytes: &[u8]) -> Result<Document, FormatError> {
+        match self {
+            Self::Claude => claude::enter(None, bytes),
+            _ => Ok(Document::new(bytes.to_vec())),
+        }
+    }
+
+    /// What `lone` gave, put into the file of another host.
+    ///
+    /// # Errors
+    /// When one of the two cannot be parsed.
+    pub fn settle(&self, existing: Option<&[u8]>, lone: &[u8]) -> Result<Document, FormatError> {
+        match self {
+            Self::Claude => claude::enter(existing, lone),
+            _ => Ok(Document::new(lone.to_vec())),
+        }
+    }
+
+    /// The document without that refresh token: the login's CLI uses its access token to the end and
+    /// asks for nothing.
+    ///
+    /// # Errors
+    /// When the document cannot be parsed, or such logins cannot be refreshed anyway.
+    pub fn disarm(&self, bytes: &[u8], refresh: &Secret) -> Result<Store, FormatError> {
+        match self {
+            Self::Claude => claude::disarm(bytes, refresh),
+            Self::Codex => codex::disarm(bytes, refresh),
+            Self::Mapped(fields) => fields.disarm(bytes, refresh),
+            Self::Own => own_login::disarm(bytes, refresh),
+            Self::Copilot | Self::Static => {
+                Err(FormatError::new(FormatErrorKind::WrongType, "such a login has no refresh token"))
+            }
+        }
+    }
 }
 
 /// What came of storing a refresh.

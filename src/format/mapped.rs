@@ -232,6 +232,20 @@ impl Fields {
         Ok(doc.into_document())
     }
 
+    /// Blanks the refresh token, if it is that one.
+    ///
+    /// # Errors
+    /// When the document cannot be parsed or has another shape.
+    pub fn disarm(&self, bytes: &[u8], refresh: &Secret) -> Result<Store, FormatError> {
+        let mut doc = JsonDoc::parse(bytes)?;
+        let Some(pointer) = &self.refresh_token else { return Ok(Store::Superseded) };
+        if doc.text(&pointer.path())?.as_ref() != Some(refresh) {
+            return Ok(Store::Superseded);
+        }
+        doc.set(&pointer.path(), &Value::from(""))?;
+        Ok(Store::Patched(doc.into_document()))
+    }
+
     fn written(&self, at: Timestamp) -> Value {
         let millis = at.as_millis();
         match self.expires_unit {

@@ -11,6 +11,7 @@ use std::fmt;
 use crate::base::secret::Document;
 
 pub mod auth_profiles;
+pub mod bundle;
 pub mod claude;
 pub mod codex;
 pub mod container;

@@ -52,6 +52,14 @@ pub fn store(bytes: &[u8], spent: &Secret, renewed: &Renewed) -> Result<Store, F
     fields().store(bytes, spent, &renewed)
 }
 
+/// Blanks the refresh token, if it is that one.
+///
+/// # Errors
+/// When the document cannot be parsed.
+pub fn disarm(bytes: &[u8], refresh: &Secret) -> Result<Store, FormatError> {
+    fields().disarm(bytes, refresh)
+}
+
 /// Writes a new login over the one that is there, if any.
 ///
 /// # Errors
