@@ -47,6 +47,12 @@ fn install(prefix: &Path, packages: &[&str]) {
     run(npm.arg("--prefix").arg(prefix).args(packages), b"").ok();
 }
 
+/// A program of any other package, `name@version`, by its path below the place where that is installed.
+pub fn package(package: &str, program: &str) -> PathBuf {
+    let name = package.replace(['@', '/'], "-");
+    cache::once(&format!("cli{name}"), |prefix| install(prefix, &[package])).join(program)
+}
+
 /// The program `claude` of that version ("latest" is what was the latest when the cache was filled).
 pub fn claude_code(version: &str) -> PathBuf {
     let prefix = cache::once(&format!("claude-code-{version}"), |prefix| {
