@@ -12,7 +12,7 @@ use super::{load, output, status};
 use crate::base::code::{Code, Severity};
 use crate::base::time::Timestamp;
 use crate::core::agreement::Agreement;
-use crate::core::report::{FindingReport, Report};
+use crate::core::report::{FindingReport, Report, SinkReport};
 use crate::daemon::store::StateDir;
 use crate::sys::paths::Surroundings;
 
@@ -78,7 +78,7 @@ fn evidence(subject: &str, report: &Report) -> String {
         let generation = login.fingerprint.as_ref().map_or_else(String::new, |f| format!(", generation {f}"));
         return format!("{}: {}{end}{generation}", login.path, login.state);
     }
-    let is_target = |sink: &&crate::core::report::SinkReport| {
+    let is_target = |sink: &&SinkReport| {
         sink.id == subject
             || sink.agent.as_ref().is_some_and(|agent| format!("{}/{agent}", sink.id) == subject)
     };

@@ -34,7 +34,7 @@ pub async fn ask(world: &World, memory: &mut Memory, plan: &Plan, asked: &mut BT
         world.note_asked(&gateway.id, clock::monotonic());
         let means = apply::means(world, &Managers::default());
         let seen = match container::look(&gateway.kind, known.as_ref(), &means).await {
-            Ok(seen) => seen,
+            Ok(seen) => Some(seen),
             Err(why) => {
                 tracing::debug!(gateway = %gateway.id, "its container is not known: {why}");
                 None

@@ -50,16 +50,12 @@ pub async fn restart(name: &str, means: &Means) -> Result<Applied, Failure> {
 ///
 /// # Errors
 /// A sentence when the engine cannot be asked or knows no such container.
-pub async fn look(
-    kind: &GatewayKind,
-    known: Option<&Inside>,
-    means: &Means,
-) -> Result<Option<Inside>, String> {
+pub async fn look(kind: &GatewayKind, known: Option<&Inside>, means: &Means) -> Result<Inside, String> {
     let (mut inside, is_running) = inspect(kind, means).await?;
     let known = known.filter(|known| known.id == inside.id && known.image == inside.image);
     if let Some(known) = known.filter(|known| known.release.is_some() || !is_running) {
         inside.release.clone_from(&known.release);
-        return Ok(Some(inside));
+        return Ok(inside);
     }
     if is_running {
         let words = ["exec", &inside.id].into_iter().chain(inside.cli.iter().map(String::as_str));
@@ -68,7 +64,7 @@ pub async fn look(
         let said = ask(&words, means).await.unwrap_or_default();
         inside.release = release_in(&String::from_utf8_lossy(&said)).map(|release| release.to_string());
     }
-    Ok(Some(inside))
+    Ok(inside)
 }
 
 /// True when the engine says that the gateway does not run.
