@@ -1,7 +1,6 @@
 //! `tokensink login --openclaw`: OpenClaw's own login, for the providers of its plugins, on a terminal
 //! that we hold; then a look whether it brought anything. That its command ended well is no proof.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -10,7 +9,8 @@ use super::exit::Exit;
 use super::output;
 use super::stops::Stops;
 use crate::gateway::models_status::Known;
-use crate::gateway::profiles::Cli;
+use crate::gateway::openclaw_cli::OpenClawCli;
+use crate::gateway::profiles::Profiles;
 use crate::login::{Failed, hand_over};
 use crate::sys::paths::Surroundings;
 use crate::sys::pty::PtySpec;
@@ -59,21 +59,17 @@ async fn log_in(program: &Path, provider: &str, surroundings: &Surroundings) -> 
         // Replaced by that of the person's window.
         size: WindowSize { rows: 24, columns: 80 },
     };
-    let cli = Cli {
-        program: vec![program],
-        environment: environment.clone(),
-        secrets: BTreeMap::new(),
-        // The default one: it is what the login is for.
-        agent: String::new(),
-        provider: provider.to_owned(),
-    };
+    let cli =
+        OpenClawCli { program: vec![program], environment: environment.clone(), ..OpenClawCli::default() };
+    // The default agent: it is what the login is for.
+    let profiles = Profiles { cli, agent: String::new(), provider: provider.to_owned() };
     let work = async {
-        let before = cli.known().await?;
+        let before = profiles.known().await?;
         let status = hand_over::run(&command).await.map_err(|why: Failed| why.to_string())?;
         if !status.success() {
             return Err(format!("openclaw models auth login ended with {status}"));
         }
-        let after = cli.known().await?;
+        let after = profiles.known().await?;
         brought(&before, after, provider)
     };
     tokio::select! {

@@ -15,7 +15,6 @@ use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::daemon::{apply, detect, login, model};
 use crate::gateway::openclaw::{self, KeyPlace};
-use crate::gateway::unit::Managers;
 use crate::sys::atomic_file::{self, Expected, Policy};
 use crate::sys::paths::Surroundings;
 
@@ -90,13 +89,12 @@ fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
         output::print("no OpenClaw refers to anything of ours; nothing to do\n");
         return Exit::Done;
     }
-    let means = apply::means(&world, &Managers::default());
     let undone = output::block_on(async {
         for (gateway, instance, reference) in &references {
-            if let Some(model) = model::take_back(&state, gateway, instance, &means).await? {
+            if let Some(model) = model::take_back(&state, gateway, instance).await? {
                 output::print(&format!("{gateway} has no default model {model} any more\n"));
             }
-            openclaw::take_back(gateway, instance, reference, &means).await.map_err(|f| f.summary)?;
+            openclaw::take_back(gateway, instance, reference).await.map_err(|f| f.summary)?;
             let what = match &reference.place {
                 KeyPlace::File { path, .. } => {
                     std::fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -19,6 +19,7 @@ use crate::daemon::store::{StateDir, identity_in};
 use crate::daemon::world::{Source, World};
 use crate::format::mirror;
 use crate::gateway::openclaw::{Entry, Instance, KeyPlace, Reference};
+use crate::gateway::openclaw_cli::OpenClawCli;
 use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
 use crate::gateway::{self, Applied, Means, Order, UnderWay};
@@ -201,17 +202,17 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         Door::of(release, config.expose(), &seen.environment, &seen.secrets, owner)
     });
     let is_entry = matches!(supply, Supply::Entry { .. });
+    // What is handed over can be handed over without a CLI.
+    if seen.program.is_none() && !(is_entry && door.is_some()) {
+        return None;
+    }
     let instance = Instance {
-        // What is handed over can be handed over without a CLI.
-        program: seen.program.or_else(|| (is_entry && door.is_some()).then(Vec::new))?,
-        environment: seen.environment,
-        secrets: seen.secrets,
+        cli: cli(world, &seen, around.container.is_some()),
         release: seen.release.map(|release| release.to_string()),
         state_dir: wanted.state_dir.to_owned(),
         config_path: seen.config_path,
         installed_at: seen.installed_at,
         identity: identity_in(&world.surroundings.state_dir(), &sink.id),
-        is_contained: around.container.is_some(),
         door,
         entry: None,
         set_up: None,
@@ -225,6 +226,15 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         },
     };
     Some((supply, instance, reference))
+}
+
+/// The CLI of an instance, with the environment of the daemon and what its unit adds.
+#[must_use]
+pub fn cli(world: &World, seen: &probe::Instance, is_contained: bool) -> OpenClawCli {
+    let mut environment = world.surroundings.child_environment();
+    environment.extend(seen.environment.clone());
+    let program = seen.program.clone().unwrap_or_default();
+    OpenClawCli { program, environment, secrets: seen.secrets.clone(), is_contained }
 }
 
 /// Makes one attempt, waiting up to `patience` for another process that applies a change to the
@@ -245,16 +255,19 @@ pub async fn attempt(
     };
     let memory = state.load().ok().filter(is_open)?;
     let key = state.key();
-    let pending = memory.gateways.get(&gateway.id).and_then(|known| known.pending.as_ref());
-    let is_retry = pending.is_some_and(|pending| pending.attempts > 0);
+    let known = memory.gateways.get(&gateway.id);
+    let is_retry = known.and_then(|known| known.pending.as_ref()).is_some_and(|pending| pending.attempts > 0);
+    let is_unproven =
+        known.and_then(|known| known.failure.as_ref()).is_some_and(|f| f.then == Then::Unproven);
     let instances: Vec<Instance> =
         instances.into_iter().map(|instance| instance.with_token(&memory, key.as_ref(), is_retry)).collect();
     let start = clock::monotonic();
     let without_model = model::without_one(&instances);
-    let order = Order { force, waits_for_idle };
+    let unproven_for = is_unproven.then(|| clock::now().since(change));
+    let order = Order { force, waits_for_idle, unproven_for };
     let outcome = gateway::apply(&gateway, order, &instances, &means, under_way).await;
     if outcome.is_ok() {
-        model::complete(&state, &gateway.id, &without_model, &means).await;
+        model::complete(&state, &gateway.id, &without_model).await;
     }
     let mut attempt = Attempt {
         gateway: gateway.id,
@@ -290,7 +303,8 @@ fn note(entry: &mut GatewayMemory, attempt: &Attempt, now: Timestamp) -> Option<
             entry.note_applied(attempt.change);
             entry.last_action = applied.action;
             entry.last_at = Some(now);
-            if matches!(applied.action, LastAction::Restart | LastAction::Recreate) {
+            let is_restart = matches!(applied.action, LastAction::Restart | LastAction::Recreate);
+            if is_restart && applied.outcome != gateway::PROVEN {
                 entry.restarted_at = Some(now);
             }
             entry.failure = None;

@@ -13,7 +13,6 @@ use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
 use crate::format::openclaw_config;
 use crate::format::release::Release;
-use crate::gateway::Means;
 use crate::gateway::openclaw::{self, Instance};
 use crate::sinks::openclaw::probe::read;
 
@@ -33,20 +32,15 @@ fn names_model(instance: &Instance) -> bool {
 
 /// Sets the default model of the instances that were set up just now and named none before, where they
 /// need one. A failure takes nothing from what was set up, and is said only.
-pub async fn complete(state: &StateDir, gateway: &GatewayId, instances: &[Instance], means: &Means) {
+pub async fn complete(state: &StateDir, gateway: &GatewayId, instances: &[Instance]) {
     for instance in instances {
-        if let Err(why) = complete_one(state, gateway, instance, means).await {
+        if let Err(why) = complete_one(state, gateway, instance).await {
             tracing::warn!(%gateway, "the default model was not set: {why}");
         }
     }
 }
 
-async fn complete_one(
-    state: &StateDir,
-    gateway: &GatewayId,
-    instance: &Instance,
-    means: &Means,
-) -> Result<(), String> {
+async fn complete_one(state: &StateDir, gateway: &GatewayId, instance: &Instance) -> Result<(), String> {
     let came_along = read(&instance.config_path).and_then(|c| openclaw_config::default_model(c.expose()));
     if let Some((model, _)) = came_along {
         let noted = note(state, gateway, &instance.config_path, Some(&model)).await;
@@ -55,11 +49,11 @@ async fn complete_one(
     let release = instance.release.as_deref().and_then(Release::parse);
     let Some(model) = release.as_ref().and_then(windows::default_model) else { return Ok(()) };
     let lacks = |failure: Failure| failure.summary;
-    if names_model(instance) || !openclaw::lacks_model(gateway, instance, means).await.map_err(lacks)? {
+    if names_model(instance) || !openclaw::lacks_model(gateway, instance).await.map_err(lacks)? {
         return Ok(());
     }
     note(state, gateway, &instance.config_path, Some(model)).await.map_err(|e| e.to_string())?;
-    let set = openclaw::set_model(gateway, instance, model, means).await;
+    let set = openclaw::set_model(gateway, instance, model).await;
     set.map_err(|failure| failure.summary)?;
     tracing::info!(%gateway, "default model {model} set: none was configured");
     Ok(())
@@ -73,7 +67,6 @@ pub async fn take_back(
     state: &StateDir,
     gateway: &GatewayId,
     instance: &Instance,
-    means: &Means,
 ) -> Result<Option<String>, String> {
     let memory = state.load().map_err(|e| e.to_string())?;
     let key = instance.config_path.display().to_string();
@@ -82,9 +75,7 @@ pub async fn take_back(
     let now = read(&instance.config_path).and_then(|c| openclaw_config::default_model(c.expose()));
     let taken = now.filter(|(primary, _)| *primary == model);
     if let Some((_, is_alone)) = &taken {
-        openclaw::unset_model(gateway, instance, *is_alone, means)
-            .await
-            .map_err(|failure| failure.summary)?;
+        openclaw::unset_model(gateway, instance, *is_alone).await.map_err(|failure| failure.summary)?;
     }
     note(state, gateway, &instance.config_path, None).await.map_err(|e| e.to_string())?;
     Ok(taken.map(|(primary, _)| primary))

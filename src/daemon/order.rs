@@ -17,8 +17,7 @@ use crate::daemon::world::World;
 use crate::format::auth_profiles::{self, Listed};
 use crate::format::{Edit, openclaw_config};
 use crate::gateway::openclaw;
-use crate::gateway::profiles::Cli;
-use crate::gateway::unit::Managers;
+use crate::gateway::profiles::Profiles;
 use crate::sinks::openclaw::Wanted;
 use crate::sinks::openclaw::probe::{self, Instance};
 use crate::sys::atomic_file::{self, FileState, Policy};
@@ -115,7 +114,7 @@ impl<'a> OfSink<'a> {
         let config = self.instance.config.as_ref().map(Document::expose);
         let global = config.and_then(|config| openclaw_config::global_order(config, provider));
         let (mut profiles, own) = if self.is_sqlite() {
-            let cli = self.cli(agent, provider)?;
+            let cli = self.profiles(agent, provider)?;
             (cli.listed().await.map_err(OrderError::new)?, cli.order().await.map_err(OrderError::new)?)
         } else {
             match self.document(agent)? {
@@ -149,7 +148,7 @@ impl<'a> OfSink<'a> {
     pub async fn set(&self, agent: &str, provider: &str, ids: Option<&[String]>) -> Result<(), OrderError> {
         match self.way()? {
             Way::Cli => {
-                let cli = self.cli(agent, provider)?;
+                let cli = self.profiles(agent, provider)?;
                 cli.set_order(ids).await.map_err(OrderError::new)?;
                 let is_kept = cli.order().await.map_err(OrderError::new)?.as_deref() == ids;
                 if is_kept { Ok(()) } else { Err(not_kept()) }
@@ -172,10 +171,12 @@ impl<'a> OfSink<'a> {
                 return Ok(());
             }
             // What was written by a pass that is over stays; what is written by this one may not.
-            let is_told = !is_changed || self.reload().await?;
+            if is_changed {
+                self.reload().await?;
+            }
             let document = self.document(agent)?.ok_or_else(|| self.no_store(agent))?;
             let own = auth_profiles::order(document.expose(), provider);
-            if is_told && own.map_err(|e| self.unreadable(agent, &e))?.as_deref() == ids {
+            if own.map_err(|e| self.unreadable(agent, &e))?.as_deref() == ids {
                 return Ok(());
             }
         }
@@ -214,15 +215,14 @@ impl<'a> OfSink<'a> {
         Ok(true)
     }
 
-    /// Makes the gateways of the sink read their stores anew; false when one could not. A gateway
-    /// that does not run reads them when it starts.
-    async fn reload(&self) -> Result<bool, OrderError> {
-        let means = apply::means(self.world, &Managers::default());
+    /// Makes the gateways of the sink read their stores anew. One that does not run reads them when it
+    /// starts.
+    async fn reload(&self) -> Result<(), OrderError> {
         for gateway in self.world.settings.gateways.iter().filter(|g| g.sinks.contains(&self.sink.id)) {
             // What its configuration does not refer to yet is not set up by the way.
             let instances = apply::instances(self.world, &Memory::default(), gateway);
             for reachable in instances.into_iter().filter(|r| r.instance.set_up.is_none()) {
-                match openclaw::converge(&gateway.id, &reachable.instance, &means).await {
+                match openclaw::converge(&gateway.id, &reachable.instance).await {
                     Ok(()) => {}
                     Err(failure) if failure.then == Then::Down => {}
                     Err(failure) => {
@@ -231,7 +231,7 @@ impl<'a> OfSink<'a> {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// How the instance is supplied, and what its own health check says of an agent; `None` for an
@@ -250,7 +250,7 @@ impl<'a> OfSink<'a> {
             | Supply::Entry { needs_set_up: true }
             | Supply::Refused(..) => return None,
         };
-        let cli = match self.cli(agent, self.provider()) {
+        let cli = match self.profiles(agent, self.provider()) {
             Ok(cli) => cli,
             Err(error) => return Some(Err(error.why)),
         };
@@ -261,18 +261,12 @@ impl<'a> OfSink<'a> {
         self.instance.has_database || self.instance.has_schema
     }
 
-    fn cli(&self, agent: &str, provider: &str) -> Result<Cli, OrderError> {
-        let program = self.instance.program.clone();
-        let program = program.ok_or_else(|| OrderError::new("the program openclaw is not found"))?;
-        let mut environment = self.world.surroundings.child_environment();
-        environment.extend(self.instance.environment.clone());
-        Ok(Cli {
-            program,
-            environment,
-            secrets: self.instance.secrets.clone(),
-            agent: agent.to_owned(),
-            provider: provider.to_owned(),
-        })
+    fn profiles(&self, agent: &str, provider: &str) -> Result<Profiles, OrderError> {
+        if self.instance.program.is_none() {
+            return Err(OrderError::new("the program openclaw is not found"));
+        }
+        let cli = apply::cli(self.world, &self.instance, self.is_contained);
+        Ok(Profiles { cli, agent: agent.to_owned(), provider: provider.to_owned() })
     }
 
     fn store(&self, agent: &str) -> PathBuf {

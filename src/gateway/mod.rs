@@ -6,6 +6,7 @@ pub mod container;
 pub mod idle;
 pub mod models_status;
 pub mod openclaw;
+pub mod openclaw_cli;
 pub mod probe;
 pub mod profiles;
 pub mod rpc;
@@ -64,7 +65,13 @@ pub struct Order {
     pub force: Force,
     /// A restart waits until the gateway is idle.
     pub waits_for_idle: bool,
+    /// How old the change is, where the last attempt was a restart without proof: that one may have
+    /// done what this one is to do.
+    pub unproven_for: Option<Duration>,
 }
+
+/// The outcome of a restart whose proof came later than it was waited for.
+pub const PROVEN: &str = "proven";
 
 /// Makes a gateway use what its sinks hold, and asks its probe.
 ///
@@ -72,7 +79,7 @@ pub struct Order {
 /// A failure names its finding; the change stays pending.
 pub async fn apply(
     gateway: &GatewaySettings,
-    Order { force, waits_for_idle }: Order,
+    Order { force, waits_for_idle, unproven_for }: Order,
     instances: &[Instance],
     means: &Means,
     under_way: UnderWay,
@@ -81,14 +88,22 @@ pub async fn apply(
         drop(under_way);
         return reload(gateway, instances, means).await;
     }
-    let is_reloadable = gateway.apply == Apply::Reload && matches!(gateway.kind, GatewayKind::Unit { .. });
+    let reloads = gateway.apply == Apply::Reload;
+    let is_reloadable = reloads && matches!(gateway.kind, GatewayKind::Unit { .. });
     if force < Force::Restart && !is_reloadable {
         let why = format!("{} has nothing that could be asked for a reload", gateway.id);
         return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::MoreForce));
     }
+    if let (Some(since), Some(url)) = (unproven_for, &gateway.probe)
+        && probe::is_ready(url, if reloads { Duration::MAX } else { since }).await
+    {
+        let action = if reloads { LastAction::Reload } else { LastAction::Restart };
+        let outcome = PROVEN.to_owned();
+        return Ok(Applied { action, previous: None, invocation: None, ready: Some(true), outcome });
+    }
     // A restart alone brings no token into a store of the gateway's own.
     for instance in instances.iter().filter(|instance| instance.entry.is_some()) {
-        match openclaw::converge(&gateway.id, instance, means).await {
+        match openclaw::converge(&gateway.id, instance).await {
             Ok(()) | Err(Failure { then: Then::Down | Then::MoreForce, .. }) => {}
             Err(failure) => return Err(failure),
         }
@@ -100,8 +115,7 @@ pub async fn apply(
     let ordered = clock::monotonic();
     let mut applied = match &gateway.kind {
         GatewayKind::Unit { unit, scope } => {
-            let action =
-                if gateway.apply == Apply::Reload { LastAction::Reload } else { LastAction::Restart };
+            let action = if reloads { LastAction::Reload } else { LastAction::Restart };
             unit::act(action, unit, *scope, means, under_way).await?
         }
         GatewayKind::Command { command } => {
@@ -140,7 +154,7 @@ pub async fn apply(
 async fn is_busy(gateway: &GatewaySettings, instances: &[Instance], means: &Means) -> bool {
     let Some(question) = &gateway.idle else {
         for instance in instances {
-            if openclaw::is_busy(&gateway.id, instance, means).await == Some(true) {
+            if openclaw::is_busy(&gateway.id, instance).await == Some(true) {
                 return true;
             }
         }
@@ -163,7 +177,7 @@ async fn reload(
     means: &Means,
 ) -> Result<Applied, Failure> {
     for instance in instances {
-        match openclaw::converge(&gateway.id, instance, means).await {
+        match openclaw::converge(&gateway.id, instance).await {
             Ok(()) => {}
             // A unit that is known to be stopped reads everything when it starts.
             Err(failure) if failure.then == Then::Down && is_stopped(gateway, means).await => {
@@ -210,5 +224,57 @@ async fn is_stopped(gateway: &GatewaySettings, means: &Means) -> bool {
             container::is_stopped(kind, means).await
         }
         GatewayKind::Command { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::GatewayId;
+
+    /// What the next attempt makes of a gateway that answers `body` 10 s after the change whose restart
+    /// had no proof. Its command says whether it was run.
+    fn next_attempt(body: &'static str) -> Result<Applied, Failure> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/readyz", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut caller, _) = listener.accept().unwrap();
+            let _ = caller.read(&mut [0; 4096]).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            caller.write_all((head + body).as_bytes()).unwrap();
+        });
+        let gateway = GatewaySettings {
+            id: GatewayId::try_new("claw").unwrap(),
+            sinks: Vec::new(),
+            kind: GatewayKind::Command { command: vec!["false".to_owned()] },
+            apply: Apply::Restart,
+            probe: Some(url),
+            idle: None,
+            min_interval: Duration::ZERO,
+            unauthorized: None,
+        };
+        let means = Means {
+            buses: BusAddresses { session: None, runtime_dir: None, system: None },
+            managers: unit::Managers::default(),
+            environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            command_deadline: Duration::from_secs(10),
+        };
+        let unproven_for = Some(Duration::from_secs(10));
+        let order = Order { force: Force::Restart, waits_for_idle: false, unproven_for };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (under_way, _kept) = tokio::sync::oneshot::channel();
+        let outcome = runtime.block_on(apply(&gateway, order, &[], &means, under_way));
+        server.join().unwrap();
+        outcome
+    }
+
+    #[test]
+    fn a_restart_whose_proof_comes_late_is_not_repeated_and_one_that_never_was_is() {
+        let applied = next_attempt(r#"{"ready":true,"uptimeMs":9000}"#).unwrap();
+        assert_eq!((applied.outcome.as_str(), applied.ready), (PROVEN, Some(true)));
+        assert_eq!(applied.action, LastAction::Restart);
+        let failure = next_attempt(r#"{"ready":true,"uptimeMs":11000}"#).unwrap_err();
+        assert!(failure.summary.contains("false"), "its command was run: {}", failure.summary);
     }
 }

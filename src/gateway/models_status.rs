@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::profiles::Cli;
+use super::profiles::Profiles;
 use crate::core::agreement::Said;
 
 /// What of the answer is looked at.
@@ -60,7 +60,7 @@ pub struct Known {
     pub mark: String,
 }
 
-impl Cli {
+impl Profiles {
     /// Every profile of the default agent, of all providers.
     ///
     /// # Errors
@@ -96,6 +96,15 @@ fn said(stdout: &[u8], exit: i32) -> Option<Said> {
         missing: auth.missing_providers_in_use.iter().map(|provider| word(provider)).collect(),
         unusable: auth.unusable_profiles.iter().map(|p| (word(&p.profile_id), word(&p.reason))).collect(),
     })
+}
+
+/// The provider of the model that is taken by itself, and whether it has no credential.
+pub(super) fn default_provider(stdout: &[u8]) -> Option<(String, bool)> {
+    let answer: Value = serde_json::from_slice(stdout).ok()?;
+    let (provider, _) = answer.get("resolvedDefault")?.as_str()?.split_once('/')?;
+    let missing = answer.pointer("/auth/missingProvidersInUse").and_then(Value::as_array);
+    let is_missing = missing.is_some_and(|names| names.iter().any(|name| name.as_str() == Some(provider)));
+    Some((provider.to_owned(), is_missing))
 }
 
 /// Reads the profiles of an answer.

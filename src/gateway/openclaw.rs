@@ -3,26 +3,22 @@
 //! without interrupting a turn, and, where the owner agreed, the set-up of that reference by the CLI. Never `doctor --fix`, never a signal: SIGUSR1 opens an inspector in 2026.9.6.
 //! Facts: OpenClaw 2026.2.26 (first with a reload), 2026.7.1, 2026.8.2 and 2026.9.6 by running.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::openclaw_cli::{OpenClawCli, ended};
 use super::rpc::{self, CallError, Door};
-use super::{Means, container};
+use super::{container, models_status};
 use crate::base::code::Code;
 use crate::base::id::GatewayId;
 use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 use crate::core::memory::{Failure, Then};
-use crate::sys::process::{self, CommandSpec, Finished};
+use crate::sys::process::Finished;
 
-/// How long one call of the CLI may take: 2 to 7 s, and once 30 s on two processors with other work.
-const DEADLINE: Duration = Duration::from_secs(120);
-/// Output that is kept of a call, in bytes.
-const OUTPUT_LIMIT: usize = 64 * 1024;
 /// Our name among the secret providers of the configuration.
 const ALIAS: &str = "tokensink";
 /// Where that is set.
@@ -33,12 +29,8 @@ const SETTLING: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5),
 /// How to reach one instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// The command that is its CLI; empty where there is none.
-    pub program: Vec<String>,
-    /// What it needs beside the user's own environment.
-    pub environment: BTreeMap<String, String>,
-    /// What of that is secret.
-    pub secrets: BTreeMap<String, Secret>,
+    /// Its CLI.
+    pub cli: OpenClawCli,
     /// Its release, where it is known.
     pub release: Option<String>,
     /// Its state directory.
@@ -49,8 +41,6 @@ pub struct Instance {
     pub identity: PathBuf,
     /// When its package was put there, where that is known.
     pub installed_at: Option<Timestamp>,
-    /// It runs in a container, and its CLI with it.
-    pub is_contained: bool,
     /// Its loopback port, where it can be called there.
     pub door: Option<Door>,
     /// What its own secret store is to hold, where it is supplied that way.
@@ -120,8 +110,8 @@ impl Reference {
 /// # Errors
 /// A failure that says what it means for the change; the gateway goes on with what it had. `Down` and
 /// `MoreForce` say that what was to be handed over is there for its next start.
-pub async fn converge(gateway: &GatewayId, instance: &Instance, means: &Means) -> Result<(), Failure> {
-    let call = Call { gateway, instance, means };
+pub async fn converge(gateway: &GatewayId, instance: &Instance) -> Result<(), Failure> {
+    let call = Call { gateway, instance };
     let Some(reference) = &instance.set_up else { return call.judge(call.renew().await?) };
     call.judge(call.reload().await?)?;
     let outcome = match call.set_up(reference).await {
@@ -149,18 +139,12 @@ const MODEL_KEY: &str = "agents.defaults.model";
 ///
 /// # Errors
 /// When its CLI does not say.
-pub async fn lacks_model(gateway: &GatewayId, instance: &Instance, means: &Means) -> Result<bool, Failure> {
-    let call = Call { gateway, instance, means };
+pub async fn lacks_model(gateway: &GatewayId, instance: &Instance) -> Result<bool, Failure> {
+    let call = Call { gateway, instance };
     let finished = call.run(&["models", "status", "--json"], Identity::Owner, None).await?;
-    let answer: serde_json::Value =
-        serde_json::from_slice(finished.stdout.bytes.expose()).unwrap_or_default();
-    let own = answer.get("resolvedDefault").and_then(serde_json::Value::as_str);
-    let Some((provider, _)) = own.and_then(|model| model.split_once('/')) else {
-        return Err(call.failure(format!("the CLI of {gateway} does not say which model it takes")));
-    };
-    let missing = answer.pointer("/auth/missingProvidersInUse").and_then(serde_json::Value::as_array);
-    let is_missing =
-        missing.is_some_and(|missing| missing.iter().any(|name| name.as_str() == Some(provider)));
+    let default = models_status::default_provider(finished.stdout.bytes.expose());
+    let (provider, is_missing) = default
+        .ok_or_else(|| call.failure(format!("the CLI of {gateway} does not say which model it takes")))?;
     Ok(is_missing && provider != "anthropic")
 }
 
@@ -168,29 +152,19 @@ pub async fn lacks_model(gateway: &GatewayId, instance: &Instance, means: &Means
 ///
 /// # Errors
 /// When OpenClaw's own CLI does not do it.
-pub async fn set_model(
-    gateway: &GatewayId,
-    instance: &Instance,
-    model: &str,
-    means: &Means,
-) -> Result<(), Failure> {
+pub async fn set_model(gateway: &GatewayId, instance: &Instance, model: &str) -> Result<(), Failure> {
     let value = serde_json::Value::from(model).to_string();
     let key = format!("{MODEL_KEY}.primary");
-    Call { gateway, instance, means }.configure("set", &key, &[&value, "--json"]).await
+    Call { gateway, instance }.configure("set", &key, &[&value, "--json"]).await
 }
 
 /// Unsets it; with `is_alone` the table that it would leave empty as well.
 ///
 /// # Errors
 /// As [`set_model`].
-pub async fn unset_model(
-    gateway: &GatewayId,
-    instance: &Instance,
-    is_alone: bool,
-    means: &Means,
-) -> Result<(), Failure> {
+pub async fn unset_model(gateway: &GatewayId, instance: &Instance, is_alone: bool) -> Result<(), Failure> {
     let key = if is_alone { MODEL_KEY.to_owned() } else { format!("{MODEL_KEY}.primary") };
-    Call { gateway, instance, means }.configure("unset", &key, &[]).await
+    Call { gateway, instance }.configure("unset", &key, &[]).await
 }
 
 /// Takes back what a set-up has set: the gateway gets its key from its store again.
@@ -201,16 +175,15 @@ pub async fn take_back(
     gateway: &GatewayId,
     instance: &Instance,
     reference: &Reference,
-    means: &Means,
 ) -> Result<(), Failure> {
-    Call { gateway, instance, means }.take_back(reference).await
+    Call { gateway, instance }.take_back(reference).await
 }
 
 /// Whether the gateway has work in hand that a restart would interrupt; `None` where it does not say
 /// (it does from 2026.5.28 on).
-pub async fn is_busy(gateway: &GatewayId, instance: &Instance, means: &Means) -> Option<bool> {
+pub async fn is_busy(gateway: &GatewayId, instance: &Instance) -> Option<bool> {
     let question = ["gateway", "call", "gateway.restart.preflight", "--json"];
-    let finished = Call { gateway, instance, means }.run(&question, Identity::Owner, None).await.ok()?;
+    let finished = Call { gateway, instance }.run(&question, Identity::Owner, None).await.ok()?;
     let answer: serde_json::Value = serde_json::from_slice(finished.stdout.bytes.expose()).ok()?;
     answer.get("safe")?.as_bool().map(|is_safe| !is_safe)
 }
@@ -218,7 +191,6 @@ pub async fn is_busy(gateway: &GatewayId, instance: &Instance, means: &Means) ->
 struct Call<'a> {
     gateway: &'a GatewayId,
     instance: &'a Instance,
-    means: &'a Means,
 }
 
 /// A reload that was answered: the warnings that it counts.
@@ -410,7 +382,7 @@ impl Call<'_> {
         match self.reload_as(Identity::Owner).await {
             // From 2026.5 on a CLI has the rights of its first use; without that of a reload somebody
             // would have to approve more. One that comes for the first time gets what it asks for.
-            Err(failure) if failure.then == Then::MoreForce && !self.instance.is_contained => {
+            Err(failure) if failure.then == Then::MoreForce && !self.instance.cli.is_contained => {
                 self.reload_as(Identity::Ours).await
             }
             outcome => outcome,
@@ -472,7 +444,7 @@ impl Call<'_> {
     }
 
     fn failure(&self, why: String) -> Failure {
-        let program = match self.instance.program.join(" ") {
+        let program = match self.instance.cli.program.join(" ") {
             none if none.is_empty() => "openclaw".to_owned(),
             program => program,
         };
@@ -485,48 +457,14 @@ impl Call<'_> {
         identity: Identity,
         stdin: Option<Document>,
     ) -> Result<Finished, Failure> {
-        if self.instance.program.is_empty() {
-            return Err(self.failure(format!("{} has no CLI here that could be asked", self.gateway)));
-        }
-        let mut environment = self.means.environment.clone();
-        environment.extend(self.instance.environment.clone());
         let place = |path: &std::path::Path| path.display().to_string();
-        environment.insert("OPENCLAW_CONFIG_PATH".to_owned(), place(&self.instance.config_path));
-        let state_dir = match identity {
+        let config_path = place(&self.instance.config_path);
+        let state_dir = place(match identity {
             Identity::Owner => &self.instance.state_dir,
             Identity::Ours => &self.instance.identity,
-        };
-        environment.insert("OPENCLAW_STATE_DIR".to_owned(), place(state_dir));
-        environment.insert("NO_COLOR".to_owned(), "1".to_owned());
-        let mut environment: BTreeMap<_, _> =
-            environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        // The CLI takes the gateway's token by configuration or environment only.
-        let secrets = self.instance.secrets.iter();
-        environment.extend(secrets.map(|(name, value)| (name.into(), value.expose().into())));
-        let mut program: Vec<&str> = self.instance.program.iter().map(String::as_str).collect();
-        if stdin.is_some() && self.instance.is_contained {
-            // The engine's `exec` hands standard input on only when it is told so.
-            program.insert(program.len().min(2), "-i");
-        }
-        let program = program.into_iter().map(Into::into);
-        process::run(CommandSpec {
-            argv: program.chain(arguments.iter().map(Into::into)).collect(),
-            env: environment,
-            stdin,
-            cwd: None,
-            deadline: DEADLINE,
-            output_limit: OUTPUT_LIMIT,
-        })
-        .await
-        .map_err(|error| self.failure(format!("{}: {error}", self.gateway)))
-    }
-}
-
-/// How a call ended, without what it said: that may quote its configuration.
-fn ended(finished: &Finished) -> String {
-    if finished.timed_out {
-        format!("took longer than {} s", DEADLINE.as_secs())
-    } else {
-        format!("ended with {}", finished.status)
+        });
+        let own = [("OPENCLAW_CONFIG_PATH", &*config_path), ("OPENCLAW_STATE_DIR", &*state_dir)];
+        let ran = self.instance.cli.run(arguments, &own, stdin).await;
+        ran.map_err(|error| self.failure(format!("{}: {error}", self.gateway)))
     }
 }

@@ -33,18 +33,9 @@ pub async fn until_ready(url: &str, ordered: Duration) -> Result<(), String> {
     let deadline = now() + DEADLINE;
     let mut pause = PAUSE_FIRST;
     loop {
-        let last = match timeout_at(deadline, client.get(url).send()).await {
-            Ok(Ok(response)) if response.status() == reqwest::StatusCode::OK => {
-                match timeout_at(deadline, body(response, BODY_LIMIT)).await {
-                    Ok(body) if !is_older(&body, clock::monotonic().saturating_sub(ordered)) => return Ok(()),
-                    Ok(_) => "answers 200, but has been up since before it was told to restart".to_owned(),
-                    Err(_elapsed) => "no answer".to_owned(),
-                }
-            }
-            Ok(Ok(response)) => format!("answers {}", response.status()),
-            Ok(Err(error)) => describe(&error),
-            Err(_elapsed) => "no answer".to_owned(),
-        };
+        let since = || clock::monotonic().saturating_sub(ordered);
+        let asked = timeout_at(deadline, ask(&client, url, since)).await;
+        let Err(last) = asked.unwrap_or_else(|_elapsed| Err("no answer".to_owned())) else { return Ok(()) };
         let next = now() + pause;
         if next >= deadline {
             return Err(last);
@@ -52,6 +43,23 @@ pub async fn until_ready(url: &str, ordered: Duration) -> Result<(), String> {
         sleep_until(next).await;
         pause = (pause * 2).min(PAUSE_MOST);
     }
+}
+
+/// Asks once whether it is ready, and a process that was started within `since` where it says so.
+pub async fn is_ready(url: &str, since: Duration) -> bool {
+    let Ok(client) = client() else { return false };
+    ask(&client, url, || since).await.is_ok()
+}
+
+async fn ask(client: &reqwest::Client, url: &str, since: impl Fn() -> Duration) -> Result<(), String> {
+    let response = client.get(url).send().await.map_err(|error| describe(&error))?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(format!("answers {}", response.status()));
+    }
+    if is_older(&body(response, BODY_LIMIT).await, since()) {
+        return Err("answers 200, but has been up since before it was told to restart".to_owned());
+    }
+    Ok(())
 }
 
 /// True when an answer says that the gateway has been up for longer than `since`.

@@ -3,36 +3,24 @@
 //! refresh what is over.
 //! Facts: OpenClaw 2026.7.1, 2026.8.2 (the commands are there), 2026.9.6 (by running).
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use serde_json::Value;
 
-use crate::base::secret::Secret;
+use super::openclaw_cli::{OpenClawCli, ended};
 use crate::format::auth_profiles::Listed;
-use crate::sys::process::{self, CommandSpec, Finished};
+use crate::sys::process::Finished;
 
-/// How long one call may take: 2 to 18 s on two busy processors.
-const DEADLINE: Duration = Duration::from_secs(120);
-/// Output that is kept of a call, in bytes.
-const OUTPUT_LIMIT: usize = 1024 * 1024;
-
-/// The CLI of one instance, for one agent and one provider.
+/// The profiles of one agent and one provider.
 #[derive(Debug, Clone)]
-pub struct Cli {
-    /// The command.
-    pub program: Vec<String>,
-    /// Its whole environment but the secrets.
-    pub environment: BTreeMap<String, String>,
-    /// What of its environment is secret.
-    pub secrets: BTreeMap<String, Secret>,
+pub struct Profiles {
+    /// The CLI of the instance.
+    pub cli: OpenClawCli,
     /// The agent.
     pub agent: String,
     /// The provider.
     pub provider: String,
 }
 
-impl Cli {
+impl Profiles {
     /// The profiles of the provider.
     ///
     /// # Errors
@@ -82,28 +70,19 @@ impl Cli {
         let words = [&["models", "auth"], verb, &own, rest].concat();
         let (finished, what) = self.call(&words, is_question).await?;
         if !finished.succeeded() {
-            return Err(format!("{what} ended with {}", finished.status));
+            return Err(format!("{what} {}", ended(&finished)));
         }
         Ok(finished.stdout.bytes.expose().to_vec())
     }
 
     /// How one call ended, and what to name it.
     pub(super) async fn call(&self, words: &[&str], is_question: bool) -> Result<(Finished, String), String> {
-        let mut env: BTreeMap<_, _> =
-            self.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        env.extend(self.secrets.iter().map(|(name, value)| (name.into(), value.expose().into())));
-        env.insert("NO_COLOR".into(), "1".into());
-        if is_question {
-            // Nothing is imported on the way.
-            env.insert("OPENCLAW_AUTH_STORE_READONLY".into(), "1".into());
-        }
-        let argv = self.program.iter().map(Into::into).chain(words.iter().map(Into::into)).collect();
-        let spec =
-            CommandSpec { argv, env, stdin: None, cwd: None, deadline: DEADLINE, output_limit: OUTPUT_LIMIT };
-        let finished = process::run(spec).await.map_err(|error| error.to_string())?;
+        // Nothing is imported on the way.
+        let own: &[_] = if is_question { &[("OPENCLAW_AUTH_STORE_READONLY", "1")] } else { &[] };
+        let finished = self.cli.run(words, own, None).await?;
         let what = format!("openclaw {}", words.iter().take(4).copied().collect::<Vec<_>>().join(" "));
         if finished.timed_out {
-            return Err(format!("{what} took longer than {} s", DEADLINE.as_secs()));
+            return Err(format!("{what} {}", ended(&finished)));
         }
         Ok((finished, what))
     }
