@@ -115,7 +115,7 @@ impl OpenClaw {
             "agents": {"defaults": {"skipBootstrap": true, "workspace": claw.home.join("workspace"),
                 "model": {"primary": "anthropic/claude-sonnet-4-6"}}},
             "models": {"mode": "merge", "providers": {"anthropic": {"baseUrl": base, "api": "anthropic-messages",
-                "models": [{"id": "claude-sonnet-4-6", "name": "stand-in"}]}}},
+                "models": [{"id": "claude-sonnet-4-6", "name": "stand-in", "maxTokens": 8192}]}}},
             "discovery": {"mdns": {"mode": "off"}},
             "update": {"checkOnStart": false},
         }));
