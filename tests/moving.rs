@@ -24,6 +24,7 @@ use support::claude::in_seconds;
 use support::codex;
 use support::host::{Cli, FAMILY, Host, document, until};
 use support::looks::tree;
+use support::on_terminal::{OnTerminal, holding};
 use support::provider::Pair;
 use support::run::{Ran, run};
 use tokensink::base::id::{LoginId, Provider};
@@ -268,6 +269,73 @@ fn a_login_of_our_own_store_moves_to_the_other_store() {
 }
 
 #[test]
+fn several_logins_go_in_one_bundle_and_one_of_a_described_provider_too() {
+    let old = Host::expiring(200_000);
+    let described = old.provider.seed("described");
+    let held = json!({"access": described.access, "refresh": described.refresh, "expires": in_seconds(7200)});
+    let entry = format!(
+        "[[login]]\nid = \"acme\"\nprovider = \"generic\"\n[login.refresh]\ntoken_url = \"{0}\"\nclient_id = \"acme\"\n\
+         [login.authorize]\nurl = \"http://127.0.0.1:9/authorize\"\n",
+        old.token_url()
+    );
+    old.configure(&old.token_url(), &entry);
+    let own = old.state_dir().join("logins/acme.json");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, held.to_string()).unwrap();
+    std::fs::set_permissions(&own, PermissionsExt::from_mode(0o600)).unwrap();
+    let new = New::of(&old, Cli::Claude);
+    let config = new.home.join(".config/tokensink/tokensink.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}{entry}")).unwrap();
+
+    let output =
+        old.command(&["export", "--yes", "--to", &new.recipient(), "claude", "acme"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for left in [old.read(), std::fs::read_to_string(&own).unwrap()] {
+        assert!(!left.contains("ort01"), "{left}");
+    }
+    new.import(&output.stdout).ok();
+    assert!(new.read().contains(&old.pair.refresh));
+    let stored = std::fs::read(new.home.join(".local/state/tokensink/logins/acme.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&stored).unwrap(), held);
+    for id in ["claude", "acme"] {
+        let said = run(&mut new.command(&["refresh", "--force", id]), b"");
+        assert_eq!(said.code, Some(0), "{said}");
+        let said = run(&mut old.command(&["refresh", "--force", id]), b"");
+        assert_eq!(said.code, Some(1), "{said}");
+    }
+    assert_eq!(old.requests(), 2);
+}
+
+/// A person is asked, on a terminal, while the bundle goes into a file.
+#[test]
+fn only_a_yes_lets_a_login_go() {
+    let old = Host::expiring(7200);
+    let before = old.read();
+    let recipient = New::bare().recipient();
+    let bundle = old.home.join("bundle");
+    let answered = |answer: &str| {
+        let ours = old.command(&["export", "--to", &recipient]);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "\"$@\" >bundle", "sh"]).arg(ours.get_program()).args(ours.get_args());
+        command.env_clear().current_dir(&old.home);
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        holding(async {
+            let mut terminal = OnTerminal::start(&command);
+            terminal.until("claude will be refreshed by the new host alone").await;
+            terminal.type_in(answer).await;
+            terminal.until("<ended").await;
+            terminal.until("<ways>").await;
+        });
+        std::fs::metadata(&bundle).unwrap().len()
+    };
+    for no in ["n\n", "\n", "nonsense\n", "\u{4}"] {
+        assert_eq!((answered(no), old.read()), (0, before.clone()), "{no:?}");
+    }
+    assert!(answered("y\n") > 0 && !old.read().contains(&old.pair.refresh));
+}
+
+#[test]
 fn what_was_not_made_for_this_host_or_is_not_whole_changes_nothing() {
     let old = Host::expiring(7200);
     let new = New::of(&old, Cli::Claude);
@@ -376,17 +444,22 @@ fn an_export_that_is_refused_changes_nothing() {
     refused(&["export", "--to", &recipient, "claude"], 1, "not confirmed");
     refused(&["export", "--yes", "--to", "age1nobody", "claude"], 1, "not a recipient");
     refused(&["export", "--yes", "--to", &recipient, "nobody"], 64, "no login nobody");
-    refused(&["export", "--yes", "--to", &recipient], 64, "LOGIN");
+    let config = old.home.join(".config/tokensink/tokensink.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let another = "[[login]]\nid = \"codex\"\nprovider = \"codex\"\n";
+    std::fs::write(&config, format!("{text}{another}")).unwrap();
+    refused(&["export", "--yes", "--to", &recipient], 64, "name the logins that go (claude, codex)");
+    // The one that is not there keeps the other one here.
+    refused(&["export", "--yes", "--to", &recipient, "claude", "codex"], 1, "codex");
+    std::fs::write(&config, &text).unwrap();
     // A full disk takes half of the bundle.
     let mut command = old.command(&["export", "--yes", "--to", &recipient, "claude"]);
     let output = command.stdout(std::fs::File::create("/dev/full").unwrap()).output().unwrap();
     assert_eq!((output.status.code(), old.read()), (Some(1), before.clone()));
     assert_eq!(std::fs::read_dir(old.state_dir().join("exports")).unwrap().count(), 0);
     // A sink that has the refresh token would be a second refresher here.
-    let config = old.home.join(".config/tokensink/tokensink.toml");
     let sink =
         "[[sink]]\nid = \"legacy\"\nlogin = \"claude\"\nkind = \"oauth-json\"\npath = \"~/oauth.json\"\n";
-    let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("{text}{sink}")).unwrap();
     refused(&["export", "--yes", "--to", &recipient, "claude"], 1, "DUPLICATE_FAMILY");
     std::fs::write(&config, text).unwrap();

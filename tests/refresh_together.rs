@@ -338,3 +338,40 @@ fn a_stop_in_mid_request_lets_it_end() {
     assert!(host.locks().iter().all(|lock| !lock.exists()) && host.intent().is_none(), "{log}");
     assert_eq!(host.memory()["last_ended"], "rotated", "{log}");
 }
+
+// ---- several logins
+
+#[test]
+fn a_parked_login_is_kept_warm_beside_the_one_in_use_and_reaches_no_sink_of_it() {
+    let host = Host::new();
+    let spare = host.provider.seed("spare");
+    let parked = host.home.join("spare/.credentials.json");
+    std::fs::create_dir(parked.parent().unwrap()).unwrap();
+    std::fs::write(&parked, document(&spare, in_seconds(-60))).unwrap();
+    let more = format!(
+        "[[login]]\nid = \"spare\"\nprovider = \"claude\"\nlabel = \"second account\"\npath = \"~/spare/.credentials.json\"\n\
+         [login.refresh]\nmode = \"direct\"\ntoken_url = \"{}\"\n\
+         [[sink]]\nid = \"copy\"\nlogin = \"claude\"\nkind = \"secret-file\"\npath = \"~/copy.json\"\n",
+        host.token_url()
+    );
+    host.configure(&host.token_url(), &more);
+    let daemon = host.start_daemon();
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let copy = host.home.join("copy.json");
+    let live_spare = || host.provider.ledger().live("spare").clone();
+    until("both are refreshed, and the copy follows its own", 30, || {
+        host.requests() == 2
+            && read(&parked).contains(&live_spare().refresh)
+            && read(&copy).contains(&host.live().access)
+    });
+    daemon.stop();
+    assert_ne!(live_spare(), spare);
+    assert!(!read(&copy).contains("spare") && !host.read().contains("spare"));
+    let report = host.command(&["status", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    for (login, label) in [(0, Value::Null), (1, "second account".into())] {
+        let login = &report["logins"][login];
+        assert_eq!((&login["state"], &login["account"]), (&"ok".into(), &label), "{report}");
+        assert_eq!((&login["refresh"]["owner"], &login["renewing"]), (&"tokensink".into(), &false.into()));
+    }
+}

@@ -165,8 +165,8 @@ pub struct ExportArguments {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-    /// Which logins
-    #[arg(value_name = "LOGIN", required = true)]
+    /// Which logins; default: the only one that there is
+    #[arg(value_name = "LOGIN")]
     pub logins: Vec<String>,
 }
 

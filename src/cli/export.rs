@@ -7,7 +7,7 @@ use std::path::Path;
 use super::args::ExportArguments;
 use super::exit::Exit;
 use super::{load, output};
-use crate::config::settings::LoginSettings;
+use crate::config::settings::{LoginSettings, Settings};
 use crate::daemon::export::Export;
 use crate::daemon::store::StateDir;
 use crate::sys::log;
@@ -23,18 +23,15 @@ pub fn run(arguments: &ExportArguments, surroundings: Surroundings, only: Option
         Ok((world, _)) => world,
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
     };
-    let mut logins: Vec<&LoginSettings> = Vec::new();
-    for id in &arguments.logins {
-        match world.settings.logins.iter().find(|login| login.id.as_str() == id) {
-            Some(login) if logins.iter().all(|known| known.id != login.id) => logins.push(login),
-            Some(_) => {}
-            None => return output::failure(format_args!("there is no login {id}"), Exit::Usage),
-        }
-    }
+    let logins = match named(arguments, &world.settings) {
+        Ok(logins) => logins,
+        Err(why) => return output::failure(why, Exit::Usage),
+    };
+    let ids = logins.iter().map(|login| login.id.as_str()).collect::<Vec<_>>().join(", ");
     if std::io::stdout().is_terminal() {
         return output::failure("the bundle goes to standard output: redirect it to a file", Exit::Usage);
     }
-    if !arguments.yes && !is_confirmed(&arguments.logins) {
+    if !arguments.yes && !is_confirmed(&ids) {
         return output::failure("not confirmed, nothing was changed; --yes does not ask", Exit::Failed);
     }
     let key = match state.create().and_then(|()| state.key_or_create()) {
@@ -58,8 +55,7 @@ pub fn run(arguments: &ExportArguments, surroundings: Surroundings, only: Option
             Ok(()) => {
                 let _ = writeln!(
                     std::io::stderr().lock(),
-                    "tokensink: {} left this host; a copy of the bundle is kept in {}",
-                    arguments.logins.join(", "),
+                    "tokensink: {ids} left this host; a copy of the bundle is kept in {}",
                     kept.display()
                 );
                 Exit::Done
@@ -73,15 +69,35 @@ pub fn run(arguments: &ExportArguments, surroundings: Surroundings, only: Option
     }
 }
 
+/// The logins that were named, each once; without a name the only one.
+fn named<'a>(arguments: &ExportArguments, settings: &'a Settings) -> Result<Vec<&'a LoginSettings>, String> {
+    if arguments.logins.is_empty() {
+        let ids: Vec<&str> = settings.logins.iter().map(|login| login.id.as_str()).collect();
+        return match settings.logins.as_slice() {
+            [only] => Ok(vec![only]),
+            [] => Err("there is no login".to_owned()),
+            _ => Err(format!("name the logins that go ({})", ids.join(", "))),
+        };
+    }
+    let mut logins: Vec<&LoginSettings> = Vec::new();
+    for id in &arguments.logins {
+        match settings.logins.iter().find(|login| login.id.as_str() == id) {
+            Some(login) if logins.iter().all(|known| known.id != login.id) => logins.push(login),
+            Some(_) => {}
+            None => return Err(format!("there is no login {id}")),
+        }
+    }
+    Ok(logins)
+}
+
 /// Asks on standard error: standard output is the bundle's.
-fn is_confirmed(logins: &[String]) -> bool {
+fn is_confirmed(logins: &str) -> bool {
     if !std::io::stdin().is_terminal() {
         return false;
     }
     let _ = write!(
         std::io::stderr().lock(),
-        "{} will be refreshed by the new host alone; here the access token stays until it ends. Go on? [y/N] ",
-        logins.join(", ")
+        "{logins} will be refreshed by the new host alone; here the access token stays until it ends. Go on? [y/N] "
     );
     let mut answer = String::new();
     let _ = std::io::stdin().read_line(&mut answer);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args::SyncArguments;
 use super::exit::Exit;
-use super::{load, output, sync};
+use super::{load, output, reload, sync};
 use crate::daemon::export::NotMoved;
 use crate::daemon::import::Import;
 use crate::daemon::login::Place;
@@ -97,11 +97,11 @@ async fn follow(places: &[Place], surroundings: Surroundings, state: &StateDir, 
             }
         }
     }
-    if places.iter().any(|place| place.is_new) && load::daemon(state).running {
-        output::print("the daemon reads that at `systemctl --user reload tokensink`\n");
-    }
     match load::world(surroundings, only) {
         Ok((world, _)) => {
+            if places.iter().any(|place| place.is_new) {
+                reload::daemon(&world, state).await;
+            }
             let pass = SyncArguments { dry_run: false, json: false, accept: None };
             sync::sync(&pass, &world, state).await
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::{LoginArguments, SyncArguments};
 use super::exit::Exit;
 use super::stops::Stops;
-use super::{load, output, sync};
+use super::{load, output, reload, sync};
 use crate::base::code::Code;
 use crate::base::credential::NewLogin;
 use crate::base::id::Provider;
@@ -125,9 +125,6 @@ async fn log_in(
     match place.enter(&surroundings) {
         Ok(Some(file)) => {
             output::print(&format!("and entered in {}\n", file.display()));
-            if load::daemon(&state).running {
-                output::print("the daemon reads that at `systemctl --user reload tokensink`\n");
-            }
         }
         Ok(None) => {}
         Err(why) => {
@@ -140,6 +137,9 @@ async fn log_in(
     let accept = stored.replaced_account.then(|| place.login.id.to_string());
     match load::world(surroundings, only) {
         Ok((world, _)) => {
+            if place.is_new {
+                reload::daemon(&world, &state).await;
+            }
             let pass = SyncArguments { dry_run: false, json: false, accept };
             tokio::select! {
                 exit = sync::sync(&pass, &world, &state) => exit,

@@ -14,6 +14,7 @@ pub mod opinion;
 pub mod order;
 pub mod output;
 pub mod refresh;
+mod reload;
 pub mod selftest;
 pub mod setup;
 pub mod status;
