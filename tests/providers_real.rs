@@ -1,6 +1,6 @@
 //! The real CLIs of the providers that are only read: what tokensink leaves of their logins is a login to them.
-//! Not here: Qwen Code 0.24.4 refuses to run with such a login since its vendor ended that tier, before it uses the file;
-//! Kimi Code 2.1.0 wants a model from its own login first.
+//! Of Qwen Code an older release: 0.24.4 refuses to run with such a login since its vendor ended that tier, before it
+//! uses the file.
 //!
 //! Needs root (a network namespace with nothing but loopback) and npm (once). No real account, no network.
 #![allow(
@@ -47,7 +47,7 @@ enum Shows {
 
 const ACCESS: &str = "made-up-access-token";
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 6] = [
     Row {
         provider: "gemini",
         package: "@google/gemini-cli@0.61.0",
@@ -57,6 +57,34 @@ const ROWS: [Row; 4] = [
             "scope":"https://www.googleapis.com/auth/cloud-platform","token_type":"Bearer","id_token":"x.y.z",
             "expiry_date":2019686399000}"#,
         settings: &[(".gemini/settings.json", r#"{"security":{"auth":{"selectedType":"oauth-personal"}}}"#)],
+        arguments: &["-p", "hi"],
+        shows: Shows::Bearer,
+    },
+    Row {
+        provider: "qwen",
+        package: "@qwen-code/qwen-code@0.10.1",
+        program: "node_modules/.bin/qwen",
+        file: ".qwen/oauth_creds.json",
+        document: r#"{"access_token":"made-up-access-token","refresh_token":"made-up-refresh-token",
+            "token_type":"Bearer","resource_url":"portal.qwen.ai","expiry_date":2019686399000}"#,
+        settings: &[(".qwen/settings.json", r#"{"security":{"auth":{"selectedType":"qwen-oauth"}}}"#)],
+        arguments: &["-p", "hi"],
+        shows: Shows::Bearer,
+    },
+    Row {
+        provider: "kimi",
+        package: "@moonshot-ai/kimi-code@2.1.0",
+        program: "node_modules/.bin/kimi",
+        file: ".kimi-code/credentials/kimi-code.json",
+        document: r#"{"access_token":"made-up-access-token","refresh_token":"made-up-refresh-token",
+            "expires_at":2019686399,"expires_in":900,"scope":"kimi-code","token_type":"Bearer"}"#,
+        // What its own login leaves beside the file.
+        settings: &[(
+            ".kimi-code/config.toml",
+            "default_model = \"kimi-code/k\"\n[providers.\"managed:kimi-code\"]\ntype = \"kimi\"\napi_key = \"\"\n\
+             base_url = \"https://api.kimi.com/coding/v1\"\noauth = { storage = \"file\", key = \"oauth/kimi-code\" }\n\
+             [models.\"kimi-code/k\"]\nprovider = \"managed:kimi-code\"\nmodel = \"k\"\nmax_context_size = 262144\n",
+        )],
         arguments: &["-p", "hi"],
         shows: Shows::Bearer,
     },
@@ -112,6 +140,7 @@ fn inside(provider: &Remote, home: &Path, program: &Path, arguments: &[&str], ma
     command.env("HOME", home).env("PATH", format!("{node}:/usr/bin:/bin"));
     if may_talk {
         command.env("HTTPS_PROXY", provider.url()).env("NODE_EXTRA_CA_CERTS", &provider.ca);
+        command.env("NODE_USE_ENV_PROXY", "1");
     }
     command.env("TERM", "dumb").env("NO_COLOR", "1");
     run(&mut command, b"")
