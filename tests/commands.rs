@@ -18,6 +18,9 @@
 #[path = "support/stage.rs"]
 mod stage;
 
+#[path = "support/on_terminal.rs"]
+mod on_terminal;
+
 #[path = "support/claw_door.rs"]
 mod claw_door;
 
@@ -45,6 +48,8 @@ mod order;
 mod providers;
 #[path = "commands/sinks.rs"]
 mod sinks;
+#[path = "commands/states.rs"]
+mod states;
 #[path = "commands/status.rs"]
 mod status;
 #[path = "commands/stores.rs"]

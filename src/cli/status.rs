@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::args::{CheckKind, StatusArguments};
 use super::exit::Exit;
-use super::{load, opinion, output};
+use super::{live, load, opinion, output};
 use crate::base::code::{Code, Severity};
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::LoginId;
@@ -26,9 +25,6 @@ use crate::daemon::world::World;
 use crate::sys::clock;
 use crate::sys::paths::Surroundings;
 
-/// How often `--watch` looks again: the clock is part of what it shows.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
@@ -42,7 +38,8 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
         return output::failure(format_args!("there is no login {unknown}"), Exit::Usage);
     }
     if arguments.watch && std::io::stdout().is_terminal() {
-        return watch(arguments, &world, &state);
+        let colours = world.surroundings.variable("NO_COLOR").is_none_or(str::is_empty);
+        return live::run(colours, || report(&arguments.logins, &world, &state));
     }
     let report = report(&arguments.logins, &world, &state);
     match () {
@@ -62,20 +59,6 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
         Some(CheckKind::Login) => Exit::Check(report.check),
         Some(CheckKind::Access) => Exit::Check(report.check_access),
     }
-}
-
-fn watch(arguments: &StatusArguments, world: &World, state: &StateDir) -> Exit {
-    const CLEAR: &str = "\x1b[2J\x1b[H";
-    let shown = output::block_on(async {
-        loop {
-            output::print(&format!("{CLEAR}{}", full(&report(&arguments.logins, world, state))));
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => return,
-                () = tokio::time::sleep(WATCH_EVERY) => {}
-            }
-        }
-    });
-    shown.map_or(Exit::Failed, |()| Exit::Done)
 }
 
 /// What is to be seen now of those logins, or of all when none is named.

@@ -226,12 +226,13 @@ fn refresh_findings(login: &DesiredLogin, known: Option<&LoginMemory>) -> Vec<Fi
         )),
         None => {}
     }
-    if let (Some(cli), true) = (&known.cli, known.cli_gone) {
-        found.push(finding(
-            Code::CliMissing,
-            Severity::Warning,
-            format!("{cli} was there and is gone; the login is not refreshed in another way"),
-        ));
+    if known.cli_gone {
+        let what = match &known.cli {
+            Some(cli) => format!("{cli} was there and is gone"),
+            None => "mode = \"cli\", and the official CLI is not found".to_owned(),
+        };
+        let summary = format!("{what}; the login is not refreshed in another way");
+        found.push(finding(Code::CliMissing, Severity::Warning, summary));
     }
     found
 }

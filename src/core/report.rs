@@ -77,6 +77,8 @@ pub struct LoginReport {
     pub renewing: bool,
     /// When the access token ends.
     pub access_expires_at: Option<Timestamp>,
+    /// When the token that the source holds now was first seen here; `null` before a first pass.
+    pub access_seen_at: Option<Timestamp>,
     /// When the login ends, refreshes or not.
     pub login_deadline: Option<Timestamp>,
     /// Whether there is a refresh token to use.
@@ -256,6 +258,7 @@ fn login_report(
         state: verdict.state.as_str(),
         renewing: verdict.renewing,
         access_expires_at: credential.and_then(|c| c.expires_at),
+        access_seen_at: credential.and_then(|c| seen_at(known?, &facts.key?.generation(c))),
         login_deadline: credential.and_then(|c| c.login_deadline),
         refreshable,
         fingerprint: credential.and_then(|c| facts.key.map(|k| k.fingerprint(&c.access))),
@@ -269,6 +272,10 @@ fn login_report(
             blocked: blocked_of(known),
         },
     }
+}
+
+fn seen_at(known: &LoginMemory, generation: &Fingerprint) -> Option<Timestamp> {
+    known.record_of(generation).map(|record| record.seen_at)
 }
 
 fn blocked_of(known: Option<&LoginMemory>) -> Option<String> {

@@ -104,8 +104,8 @@ fn environment_of(
     environment
 }
 
-/// Notes which logins have an official CLI: one that was there and is gone later is a finding, not
-/// a change of mode.
+/// Notes which logins have an official CLI: one that was there and is gone later, or that the owner
+/// wants and that never was there, is a finding, not a change of mode.
 pub fn note_clis(world: &World, memory: &mut Memory) {
     for login in &world.settings.logins {
         let is_driven = matches!(login.refresh.mode, RefreshMode::Auto | RefreshMode::Cli);
@@ -116,7 +116,10 @@ pub fn note_clis(world: &World, memory: &mut Memory) {
                 known.cli = Some(cli.display().to_string());
                 known.cli_gone = false;
             }
-            None => known.cli_gone = known.cli.is_some() && is_driven && !is_elsewhere,
+            None => {
+                let is_wanted = known.cli.is_some() || login.refresh.mode == RefreshMode::Cli;
+                known.cli_gone = is_wanted && is_driven && !is_elsewhere;
+            }
         }
     }
 }

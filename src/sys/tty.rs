@@ -21,6 +21,14 @@ pub struct WindowSize {
     pub columns: u16,
 }
 
+/// The size of the window that standard output is, where it is one and knows it.
+#[must_use]
+pub fn size_of_output() -> Option<WindowSize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    let known = size.ws_row > 0 && size.ws_col > 0;
+    known.then_some(WindowSize { rows: size.ws_row, columns: size.ws_col })
+}
+
 /// What is changed of a terminal's ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::on_terminal::{OnTerminal, holding};
 use crate::stage::{Home, Login, STATE, husk};
 
 /// A row of the table of verdicts.
@@ -231,5 +232,32 @@ fn a_look_opens_nothing_for_writing_and_no_network_socket() {
             }
         }
     }
+    home.finish();
+}
+
+#[test]
+fn the_live_view_leaves_the_terminal_as_it_was() {
+    let home = Home::new();
+    home.configure(&home.three_sinks(""));
+    home.rotate(&Login::nth(1).deadline_in_hours(200));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let mut command = home.command(&["status", "--watch"]);
+    command.env("TERM", "xterm-256color");
+    holding(async {
+        let mut terminal = OnTerminal::start(&command);
+        terminal.until("\x1b[?1049h").await;
+        terminal.until("3 of 3 current").await;
+        // A rotation is on the screen at the next look.
+        home.rotate(&Login::nth(2).deadline_in_hours(200));
+        terminal.until("0 of 3 current").await;
+        terminal.resize(4, 30);
+        terminal.type_in("\u{3}").await;
+        let (code, shown) = terminal.end().await;
+        let left = shown.rsplit("\x1b[?1049h").next().unwrap();
+        assert!(code == 0 && left.contains("\x1b[?25h\x1b[?1049l"), "{code} {shown:?}");
+    });
+    // What is no terminal gets one plain report.
+    let plain = home.run(&["status", "--watch"]);
+    assert!(plain.code == 0 && plain.stdout.contains("login    claude") && !plain.stdout.contains('\x1b'));
     home.finish();
 }
