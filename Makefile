@@ -118,7 +118,8 @@ install:
 	for page in README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT docs/*.md; do \
 		put "$$page" "$(datadir)/doc/tokensink/$${page##*/}"; done; \
 	for page in docs/formats/*.md; do put "$$page" "$(datadir)/doc/tokensink/formats/$${page##*/}"; done; \
-	put packaging/examples/tokensink.toml "$(datadir)/doc/tokensink/examples/tokensink.toml"; \
+	for example in packaging/examples/*; do \
+		put "$$example" "$(datadir)/doc/tokensink/examples/$${example##*/}"; done; \
 	put packaging/completions/tokensink.bash "$(datadir)/bash-completion/completions/tokensink"; \
 	put packaging/completions/_tokensink "$(datadir)/zsh/site-functions/_tokensink"; \
 	put packaging/completions/tokensink.fish "$(datadir)/fish/vendor_completions.d/tokensink.fish"

@@ -17,6 +17,8 @@ mod support;
 
 #[path = "system/credentials.rs"]
 mod credentials;
+#[path = "system/journal.rs"]
+mod journal;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -169,6 +171,18 @@ fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
     assert_one_restart(&debian, &ledger.live("claude").access, starts);
 
     assert_the_journal_tells(&debian);
+    journal::assert_filters_find(
+        &debian,
+        &[
+            "findings, raised",
+            "one login, all of it",
+            "tokens that changed",
+            "sinks that were written",
+            "restarts and reloads of a gateway",
+            "starts and ends of the daemon",
+        ],
+    );
+    journal::assert_examples_tell(&debian);
     assert_no_canary(&debian, &pairs);
     debian.exec_user("systemctl --user stop tokensink").ok();
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");
