@@ -100,6 +100,8 @@ pub enum SourceReading {
         /// The CLI's own note why the login ended (Claude: `loginEnded`), if any.
         login_ended: Option<String>,
     },
+    /// Valid document: the CLI works with an API key, and there is no login to look after.
+    ApiKey,
     /// Valid document, but what makes a login is not all there, or has the wrong type.
     Partial {
         /// The field that is missing or has the wrong type.

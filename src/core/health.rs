@@ -8,7 +8,7 @@ use super::apply;
 use super::clock::Judgement;
 use super::families;
 use super::memory::{LoginMemory, Memory, TargetMemory};
-use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan, TargetState};
+use super::model::{Desired, DesiredLogin, DesiredSink, Observed, ObservedSource, Plan, TargetState};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
 use super::verdict::{self, LoginState};
@@ -50,6 +50,7 @@ pub fn findings(
             found.extend(login_findings(login, source, known, desired.warn, now));
         }
     }
+    found.extend(desired.sinks.iter().filter_map(|sink| unsupplied(sink, observed)));
     found.extend(plan.findings.iter().cloned());
     for target in &observed.targets {
         found.extend(too_wide(&target.id.to_string(), &target.path, target.mode));
@@ -117,6 +118,8 @@ fn login_findings(
             let why = login_ended.as_ref().map_or(String::new(), |w| format!(" ({})", clipped(w)));
             found.push(dead(Code::Husk, format!("{path} holds blank tokens{why}: the CLI was logged out")));
         }
+        // Nobody is asked for a login that nobody uses; see `unsupplied` for one that somebody does.
+        SourceReading::ApiKey => {}
         SourceReading::Missing => found.push(dead(Code::Missing, format!("{path} does not exist"))),
         SourceReading::Partial { field } => {
             found.push(dead(Code::Unreadable, format!("{path}: no usable {field}")))
@@ -167,6 +170,13 @@ fn login_findings(
     }
     found.extend(too_wide(login.id.as_str(), path, source.mode));
     found
+}
+
+/// A sink whose login has become an API key: what it holds is not renewed any more.
+fn unsupplied(sink: &DesiredSink, observed: &Observed) -> Option<Finding> {
+    let source = observed.source(&sink.login).filter(|source| source.reading == SourceReading::ApiKey)?;
+    let summary = format!("{} holds an API key and no login: nothing is handed on from it", source.path);
+    Some(Finding::new(Code::Husk, Severity::Warning, sink.id.as_str(), summary))
 }
 
 /// A login that another host refreshes now.

@@ -16,6 +16,7 @@ use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{LoginId, SinkId};
 use crate::base::time::Timestamp;
+use crate::format::static_token;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
@@ -65,7 +66,7 @@ pub struct LoginReport {
     pub id: String,
     /// Whose CLI owns it.
     pub provider: &'static str,
-    /// `rotating` or `static`.
+    /// `rotating`, `static` or `api_key`.
     pub kind: &'static str,
     /// The label, if it has one.
     pub account: Option<String>,
@@ -252,7 +253,12 @@ fn login_report(
     LoginReport {
         id: login.id.to_string(),
         provider: login.provider.as_str(),
-        kind: if credential.is_none() || refreshable { "rotating" } else { "static" },
+        kind: match &source.reading {
+            SourceReading::ApiKey => "api_key",
+            SourceReading::Ok(held) if static_token::is_api_key(&held.access) => "api_key",
+            SourceReading::Ok(held) if held.refresh.is_none() => "static",
+            _ => "rotating",
+        },
         account: Some(login.label.clone()).filter(|l| !l.is_empty()),
         account_id: credential.and_then(|c| c.account.clone()).or_else(|| known?.account.clone()),
         state: verdict.state.as_str(),

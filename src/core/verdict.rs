@@ -117,6 +117,9 @@ pub struct Verdict {
 pub fn judge(reading: &SourceReading, refused: bool, warn: Duration, now: Timestamp) -> Verdict {
     match reading {
         SourceReading::Ok(credential) => judge_credential(credential, refused, warn, now),
+        SourceReading::ApiKey => {
+            Verdict { state: LoginState::Ok, renewing: false, check: Check::Ok, check_access: Check::Ok }
+        }
         SourceReading::Husk { .. } => dead(LoginState::Husk),
         SourceReading::Missing => dead(LoginState::Missing),
         SourceReading::Partial { .. }

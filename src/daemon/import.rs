@@ -196,7 +196,7 @@ impl Landing {
         let known = memory.logins.get(&self.place.login.id);
         self.is_lively(known, key)?;
         let held = match there.as_ref().map(|document| self.place.layout.parse(document.expose())) {
-            None | Some(SourceReading::Husk { .. }) => return Ok(true),
+            None | Some(SourceReading::Husk { .. } | SourceReading::ApiKey) => return Ok(true),
             Some(SourceReading::Ok(held)) => held,
             Some(_) => {
                 let why =

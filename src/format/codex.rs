@@ -36,7 +36,9 @@ enum Kind {
     /// `chatgptAuthTokens`: an access token that somebody else renews. Codex never spends a refresh
     /// token of such a file, even when there is one.
     Lease,
-    /// An API key, or another way to be known: nothing here is a ChatGPT login.
+    /// An API key: there is no ChatGPT login to look after.
+    ApiKey,
+    /// Another way to be known: nothing here is a ChatGPT login.
     Other(String),
 }
 
@@ -55,6 +57,7 @@ fn login(doc: &mut JsonDoc) -> Result<SourceReading, FormatError> {
     let is_lease = match kind {
         Kind::Login => false,
         Kind::Lease => true,
+        Kind::ApiKey => return Ok(SourceReading::ApiKey),
         Kind::Other(mode) => {
             return Ok(SourceReading::Husk { login_ended: Some(format!("auth_mode is {mode}")) });
         }
@@ -123,13 +126,14 @@ fn kind(doc: &mut JsonDoc) -> Result<Option<Kind>, FormatError> {
         Found::Text(mode) => mode,
         Found::Absent | Found::Null => {
             let has_key = matches!(doc.find(&["OPENAI_API_KEY"])?, Found::Text(_));
-            return Ok(Some(if has_key { Kind::Other("apikey".into()) } else { Kind::Login }));
+            return Ok(Some(if has_key { Kind::ApiKey } else { Kind::Login }));
         }
         _ => return Ok(None),
     };
     Ok(Some(match mode.expose() {
         "chatgpt" => Kind::Login,
         "chatgptAuthTokens" => Kind::Lease,
+        "apikey" => Kind::ApiKey,
         other => Kind::Other(bounded(other)),
     }))
 }
@@ -376,9 +380,9 @@ mod tests {
     fn what_is_no_login_is_a_husk_that_says_what_it_is() {
         assert_eq!(
             parse(br#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-invented","tokens":null}"#),
-            husk(Some("auth_mode is apikey"))
+            SourceReading::ApiKey
         );
-        assert_eq!(parse(br#"{"OPENAI_API_KEY":"sk-invented"}"#), husk(Some("auth_mode is apikey")));
+        assert_eq!(parse(br#"{"OPENAI_API_KEY":"sk-invented"}"#), SourceReading::ApiKey);
         assert_eq!(
             file("\"auth_mode\":\"personalAccessToken\",", &access(), "\"r\"", ""),
             husk(Some("auth_mode is personalAccessToken"))

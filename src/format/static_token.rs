@@ -77,6 +77,12 @@ fn alone(bytes: &[u8]) -> SourceReading {
     SourceReading::Ok(credential(Secret::new(text.to_owned()), None))
 }
 
+/// Whether it is one of Anthropic's API keys, which nobody has to renew (Claude Code 2.1.329 takes either).
+#[must_use]
+pub fn is_api_key(token: &Secret) -> bool {
+    token.expose().starts_with("sk-ant-api")
+}
+
 /// Whether it is a token of `claude setup-token`.
 #[must_use]
 pub fn is_setup_token(token: &Secret) -> bool {

@@ -113,6 +113,23 @@ const STATES: &[(&str, Into)] = &[
         synced(home);
         source(home, "<!doctype html><title>502</title>");
     }),
+    ("the CLI works with an API key", |home| {
+        home.mkdir(".codex");
+        home.holds_tokens(".codex/auth.json");
+        home.configure("[[login]]\nid = \"codex\"\nprovider = \"codex\"\n");
+        home.write(
+            ".codex/auth.json",
+            r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-made-up","tokens":null}"#,
+        );
+    }),
+    ("a sink of a CLI that works with an API key", |home| {
+        home.mkdir(".codex");
+        home.configure(&format!(
+            "[[login]]\nid = \"codex\"\nprovider = \"codex\"\n{}",
+            COPY.replace("claude", "codex")
+        ));
+        home.write(".codex/auth.json", r#"{"OPENAI_API_KEY":"sk-made-up"}"#);
+    }),
     ("no file", |home| {
         synced(home);
         fs::remove_file(home.credentials()).unwrap();
