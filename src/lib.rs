@@ -2,10 +2,11 @@
 //!
 //! The tree is the architecture: layer 0 `base` (leaf types), 1 `format` (bytes and documents),
 //! 2 `core` (decisions), 3 `sys`, `systemd` and `oauth` (thin wrappers of the system), 4 `config`,
-//! `providers`, `sinks`, `refresher`, `login`, `gateway` (adapters that do not know each other), 5 `daemon`
+//! `providers`, `sinks`, `refresher`, `login`, `gateway`, `alerts` (adapters that do not know each other), 5 `daemon`
 //! (the shell that joins them), 6 `cli`. A file uses lower layers only; `tests/architecture.rs` proves it,
 //! and `docs/architecture.md` says what each layer may use.
 
+pub mod alerts;
 pub mod base;
 pub mod cli;
 pub mod config;

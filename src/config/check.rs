@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::settings::AlertKind;
+
 /// The least and the greatest duration of a key.
 pub type Range = (Duration, Duration);
 
@@ -102,6 +104,46 @@ pub fn token_url(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("must be https; http is for loopback addresses only".to_owned())
+}
+
+/// The URL of an alert channel. With a secret it is https, or stays on this machine; that of ntfy ends in
+/// the topic and holds nothing else.
+///
+/// # Errors
+/// A sentence without subject.
+pub fn alert_url(kind: AlertKind, text: &str, has_secret: bool) -> Result<(), String> {
+    let url = url(text)?;
+    if has_secret && url.scheme() != "https" && !url.host_str().is_some_and(is_loopback) {
+        return Err(
+            "must be https where a secret goes with it; http is for loopback addresses only".to_owned()
+        );
+    }
+    let topic = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_topic = (1..=64).contains(&topic.len()) && topic.bytes().all(valid);
+    if kind == AlertKind::Ntfy && (!is_topic || url.query().is_some() || url.fragment().is_some()) {
+        return Err("must end in a topic of a-z, A-Z, 0-9, '_' and '-', with nothing after it".to_owned());
+    }
+    Ok(())
+}
+
+/// The URL of the dead-man's signal; empty for none.
+///
+/// # Errors
+/// A sentence without subject.
+pub fn heartbeat_url(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { url(text).map(drop) }
+}
+
+/// One argument of a command line.
+///
+/// # Errors
+/// A sentence without subject.
+pub fn argument(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
+        return Err("must be one line that is not blank".to_owned());
+    }
+    Ok(())
 }
 
 fn is_loopback(host: &str) -> bool {

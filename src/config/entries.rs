@@ -221,16 +221,20 @@ pub fn alert(r: &mut Reader<'_>, s: &Section<'_>) -> Option<AlertSettings> {
     match kind {
         AlertKind::Ntfy | AlertKind::Webhook => r.missing(s, "url", &format!("is required for {name}")),
         AlertKind::Command => r.missing(s, "command", "is required for command"),
-        AlertKind::Desktop | AlertKind::OpenClaw | AlertKind::Journal => {}
+        AlertKind::OpenClaw => r.missing(s, "target", "is required for openclaw"),
+        AlertKind::Desktop | AlertKind::Journal => {}
     }
     if s.has("credential") && s.has("token_file") {
         r.fault(s, "token_file", CONFLICT, "cannot stand beside credential: the secret has one place");
     }
     let text = |text: &str| text.to_owned();
+    let has_secret = s.has("credential") || s.has("token_file");
     Some(AlertSettings {
         kind,
-        url: r.parsed(s, "url", |url| check::url(url).map(|_| text(url))),
+        url: r.private_url(s, "url", |url| check::alert_url(kind, url, has_secret)),
         command: r.command(s, "command"),
+        target: r.parsed(s, "target", |target| check::argument(target).map(|()| text(target))),
+        channel: r.parsed(s, "channel", |channel| check::argument(channel).map(|()| text(channel))),
         credential: r.parsed(s, "credential", |name| check::credential_name(name).map(|()| text(name))),
         token_file: r.optional_path(s, "token_file"),
     })

@@ -179,6 +179,8 @@ pub const ALERT: Shape = Shape {
         ("kind", Type::Text),
         ("url", Type::Text),
         ("command", Type::Texts),
+        ("target", Type::Text),
+        ("channel", Type::Text),
         ("credential", Type::Text),
         ("token_file", Type::Text),
     ],
@@ -210,7 +212,7 @@ pub const ALERT_KINDS: [(&str, &[&str]); 6] = [
     ("webhook", &["url", "credential", "token_file"]),
     ("command", &["command"]),
     ("desktop", &[]),
-    ("openclaw", &["url", "credential", "token_file"]),
+    ("openclaw", &["target", "channel", "command"]),
     ("journal", &[]),
 ];
 

@@ -182,6 +182,28 @@ impl Reader<'_> {
         self.parsed(s, key, parse).flatten()
     }
 
+    /// A URL whose path may be a secret (an ntfy topic, a webhook): shown without it. An empty one
+    /// switches off what it is for.
+    pub fn private_url(
+        &mut self,
+        s: &Section<'_>,
+        key: &str,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Option<String> {
+        let Some(Node { value: Value::Text(text), .. }) = s.table.get(key) else { return None };
+        match check(text) {
+            Ok(()) => {
+                let shown = super::show::origin_of_url(text);
+                self.show(s, key, Shown::Text(shown));
+                Some(text.clone()).filter(|text| !text.is_empty())
+            }
+            Err(message) => {
+                self.fault(s, key, BAD_VALUE, message);
+                None
+            }
+        }
+    }
+
     /// A duration with its default.
     pub fn duration_or(&mut self, s: &Section<'_>, key: &str, default: &str, range: Range) -> Duration {
         self.parsed_or(s, key, default, |text| check::duration(text, range)).unwrap_or_default()

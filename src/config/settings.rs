@@ -27,6 +27,18 @@ pub struct Settings {
     pub alerting: AlertingSettings,
 }
 
+impl Settings {
+    /// What is allowed and not wise: nothing but the gateway itself would tell that it is down.
+    #[must_use]
+    pub fn alert_warning(&self) -> Option<&'static str> {
+        let mut sending = self.alerts.iter().filter(|alert| alert.kind != AlertKind::Journal).peekable();
+        sending.peek()?;
+        sending.all(|alert| alert.kind == AlertKind::OpenClaw).then_some(
+            "openclaw is the only alert channel: a gateway that is down cannot tell you so; add another one",
+        )
+    }
+}
+
 /// One `[[login]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginSettings {
@@ -367,6 +379,21 @@ pub enum AlertKind {
     Journal,
 }
 
+impl AlertKind {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ntfy => "ntfy",
+            Self::Webhook => "webhook",
+            Self::Command => "command",
+            Self::Desktop => "desktop",
+            Self::OpenClaw => "openclaw",
+            Self::Journal => "journal",
+        }
+    }
+}
+
 /// One `[[alert]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertSettings {
@@ -374,8 +401,12 @@ pub struct AlertSettings {
     pub kind: AlertKind,
     /// Where to (ntfy, webhook).
     pub url: Option<String>,
-    /// Program and arguments (command).
+    /// Program and arguments (command); the program `openclaw` (openclaw).
     pub command: Option<Vec<String>>,
+    /// To whom (openclaw).
+    pub target: Option<String>,
+    /// OpenClaw's channel (openclaw); `None` where it has one only.
+    pub channel: Option<String>,
     /// The name of a systemd credential with the channel's secret.
     pub credential: Option<String>,
     /// A file with the channel's secret.

@@ -1,7 +1,7 @@
 //! The merged configuration as data and as text, with the origin of every value.
 //!
-//! Values of variables that look like secrets by their name are hidden; everything else in a
-//! configuration is no secret by contract.
+//! Values of variables that look like secrets by their name are hidden, and the paths of the URLs that
+//! alerts go to; everything else in a configuration is no secret by contract.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -48,6 +48,15 @@ impl fmt::Display for Shown {
                 f.write_str("]")
             }
         }
+    }
+}
+
+/// A URL without what may be a secret in it.
+pub(super) fn origin_of_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.split_once(['/', '?', '#']) {
+        Some((host, _)) => format!("{scheme}://{host}/(hidden)"),
+        None => text.to_owned(),
     }
 }
 

@@ -72,7 +72,7 @@ fn alerting(r: &mut Reader<'_>, root: &Table) -> AlertingSettings {
     AlertingSettings {
         login_deadline: deadlines.unwrap_or_default(),
         remind: r.duration_or(&section, "remind", "24h", check::REMIND),
-        heartbeat_url: r.optional(&section, "heartbeat_url", |text| check::url(text).map(drop)),
+        heartbeat_url: r.private_url(&section, "heartbeat_url", check::heartbeat_url),
     }
 }
 

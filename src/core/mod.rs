@@ -2,6 +2,7 @@
 //! clock, draws random numbers, logs or waits.
 
 pub mod agreement;
+pub mod alert;
 pub mod apply;
 pub mod authorize;
 pub mod choose;

@@ -16,7 +16,8 @@ use crate::sys::secret_line;
 pub fn client(login: &LoginSettings) -> Result<Client, Failed> {
     let refresh = &login.refresh;
     let lacks = |key: &str| Failed::System(format!("login {} has no {key} in [login.refresh]", login.id));
-    let secret = refresh.client_secret_file.as_deref().map(secret_line::read);
+    let secret =
+        refresh.client_secret_file.as_deref().map(|path| secret_line::read(path, "the client's secret"));
     Ok(Client {
         id: refresh.client_id.clone().ok_or_else(|| lacks("client_id"))?,
         secret: secret.transpose().map_err(Failed::System)?,

@@ -100,7 +100,7 @@ pub fn check_url(url: &str) -> Result<Url, SendError> {
 ///
 /// # Errors
 /// When the system's certificates cannot be used.
-fn client() -> Result<reqwest::Client, SendError> {
+pub fn client() -> Result<reqwest::Client, SendError> {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

@@ -31,7 +31,7 @@ pub fn request(url: &str, client: &Client, refresh: &Secret) -> Result<Request, 
         ("client_id", Secret::new(client.id.clone())),
     ];
     if let Some(path) = &client.secret {
-        fields.push(("client_secret", secret_line::read(path)?));
+        fields.push(("client_secret", secret_line::read(path, "the client's secret")?));
     }
     let encoding = match client.style {
         RequestStyle::Form => Encoding::Form,

@@ -68,6 +68,13 @@ impl Surroundings {
             .filter(|p| p.is_dir())
     }
 
+    /// The name of this host, as the kernel knows it.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Some(name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "this host".to_owned())
+    }
+
     /// `$PATH`, or what a user unit has without one.
     #[must_use]
     pub fn search_path(&self) -> &str {

@@ -245,6 +245,13 @@ fn ways(scope: Scope, addresses: &BusAddresses) -> Vec<Way> {
     ways
 }
 
+/// The addresses at which the user's session bus may be, in the order in which they are to be tried.
+#[must_use]
+pub fn session_addresses(addresses: &BusAddresses) -> Vec<String> {
+    let public = ways(Scope::User, addresses).into_iter().filter(|way| way.private.is_none());
+    public.map(|way| way.address).collect()
+}
+
 /// The D-Bus address of a socket file; bytes that an address may not hold are escaped.
 fn unix_address(path: &Path) -> String {
     let mut address = String::from("unix:path=");

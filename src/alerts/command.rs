@@ -1,0 +1,49 @@
+//! A command of the owner: its arguments exactly as written, the JSON document on its standard input, a
+//! small environment, and an end for its whole process group. What it prints is not repeated.
+
+use std::time::Duration;
+
+use super::{Around, Undelivered, document};
+use crate::base::secret::Document;
+use crate::config::settings::AlertSettings;
+use crate::core::alert::Message;
+use crate::sys::process::{self, CommandSpec};
+
+/// How long it may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Output that is read; nothing is done with it.
+const OUTPUT_LIMIT: usize = 1024;
+
+/// Runs the command; exit status 0 means delivered.
+pub(super) async fn send(
+    settings: &AlertSettings,
+    around: &Around,
+    message: &Message,
+) -> Result<(), Undelivered> {
+    let mut env = around.environment.clone();
+    let code = message.code.map_or("", |code| code.as_str());
+    let told = [
+        ("TOKENSINK_EVENT", message.event.as_str()),
+        ("TOKENSINK_SEVERITY", message.severity.as_str()),
+        ("TOKENSINK_CODE", code),
+        ("TOKENSINK_SUBJECT", &message.subject),
+    ];
+    env.extend(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let finished = process::run(CommandSpec {
+        argv: settings.command.iter().flatten().map(Into::into).collect(),
+        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        stdin: Some(Document::new(document::of(message, &around.host).into_bytes())),
+        cwd: None,
+        deadline: DEADLINE,
+        output_limit: OUTPUT_LIMIT,
+    })
+    .await
+    .map_err(|error| Undelivered::lasting(error.to_string()))?;
+    match () {
+        () if finished.timed_out => {
+            Err(Undelivered::passing(format!("the command took longer than {} s", DEADLINE.as_secs())))
+        }
+        () if finished.status.success() => Ok(()),
+        () => Err(Undelivered::passing(format!("the command ended with {}", finished.status))),
+    }
+}

@@ -1,0 +1,54 @@
+//! A message to a phone by OpenClaw's own channels: `openclaw message send`, the same command from
+//! 2026.1.29 to 2026.9.6 (there is no `openclaw send`). An extra only: what is told about a gateway
+//! should not need that gateway. The text stands in the arguments of the command, where every user of
+//! the host may read it, so an address of a login in progress is left out.
+
+use std::time::Duration;
+
+use super::{Around, Undelivered};
+use crate::config::settings::AlertSettings;
+use crate::core::alert::Message;
+use crate::core::alert::words::clipped;
+use crate::sys::process::{self, CommandSpec};
+
+/// How long it may take: the CLI needs seconds to start.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Output that is read; nothing is done with it.
+const OUTPUT_LIMIT: usize = 1024;
+/// A message of every channel may be that long, in bytes.
+const TEXT_LIMIT: usize = 1500;
+
+/// Sends a message; exit status 0 means delivered.
+pub(super) async fn send(
+    settings: &AlertSettings,
+    around: &Around,
+    message: &Message,
+) -> Result<(), Undelivered> {
+    let program = settings.command.clone().unwrap_or_else(|| vec!["openclaw".to_owned()]);
+    let text = clipped(&format!("{}\n{}", message.title, message.body), TEXT_LIMIT);
+    let target = settings.target.as_deref().unwrap_or_default();
+    // With `=`, because the target of a group may begin with a minus.
+    let mut argv = program;
+    argv.extend(["message".to_owned(), "send".to_owned(), format!("--target={target}")]);
+    argv.extend(settings.channel.iter().map(|channel| format!("--channel={channel}")));
+    argv.push(format!("--message={text}"));
+    let mut env = around.environment.clone();
+    env.insert("NO_COLOR".to_owned(), "1".to_owned());
+    let finished = process::run(CommandSpec {
+        argv: argv.into_iter().map(Into::into).collect(),
+        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        stdin: None,
+        cwd: None,
+        deadline: DEADLINE,
+        output_limit: OUTPUT_LIMIT,
+    })
+    .await
+    .map_err(|error| Undelivered::lasting(error.to_string()))?;
+    match () {
+        () if finished.timed_out => {
+            Err(Undelivered::passing(format!("openclaw took longer than {} s", DEADLINE.as_secs())))
+        }
+        () if finished.status.success() => Ok(()),
+        () => Err(Undelivered::passing(format!("openclaw ended with {}", finished.status))),
+    }
+}
