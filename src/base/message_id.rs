@@ -27,6 +27,12 @@ pub const GATEWAY_BUSY: &str = "b7c1f2a94e0d4f6b8a3355d20c9e6417";
 pub const FINDING_RAISED: &str = "3d0995ed45f241739c5a0fe382925bb8";
 /// A finding is gone.
 pub const FINDING_CLEARED: &str = "9ee84f7def7149b6bc78c2179f32eed3";
+/// A channel took an alert.
+pub const ALERT_SENT: &str = "c6912befb23947c5886a66d62290a7d5";
+/// A channel did not take an alert.
+pub const ALERT_NOT_SENT: &str = "8e6ac729970d4a2e9c7a70023ba84340";
+/// A finding lasts.
+pub const ALERT_REMINDER: &str = "c6b1a66ba16f42bfa4791215965a1313";
 
 /// Every id with the name of its event.
 pub const ALL: &[(&str, &str)] = &[
@@ -43,4 +49,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("GATEWAY_BUSY", GATEWAY_BUSY),
     ("FINDING_RAISED", FINDING_RAISED),
     ("FINDING_CLEARED", FINDING_CLEARED),
+    ("ALERT_SENT", ALERT_SENT),
+    ("ALERT_NOT_SENT", ALERT_NOT_SENT),
+    ("ALERT_REMINDER", ALERT_REMINDER),
 ];

@@ -48,6 +48,9 @@ pub enum Command {
     Order(OrderCommand),
     /// Detect what is there, show a configuration for it, and write it
     Setup(SetupArguments),
+    /// Try the alert channels, or show who was told of what
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Validate or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -243,6 +246,19 @@ pub struct OrderTarget {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Commands on alerts.
+#[derive(Debug, Subcommand)]
+pub enum AlertCommand {
+    /// Send a test through every channel
+    Test,
+    /// List what is open, who was told, and when it is told again
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Commands on the configuration.

@@ -18,6 +18,9 @@ pub fn check(surroundings: &Surroundings, only: Option<&Path>) -> Exit {
         Ok(loaded) => {
             let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
             output::print(&format!("{} is valid\n", files.join(", ")));
+            if let Some(warning) = loaded.settings.alert_warning() {
+                output::failure(format_args!("warning: {warning}"), Exit::Done);
+            }
             Exit::Done
         }
     }

@@ -1,6 +1,7 @@
 //! What the user types. Text for people is made here and nowhere else; exit codes are decided in
 //! `exit`.
 
+pub mod alert;
 pub mod args;
 pub mod config;
 pub mod doctor;
@@ -60,6 +61,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Login(arguments) => login::run(&arguments, surroundings, only.as_deref()),
         Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
+        Command::Alert(command) => alert::run(&command, surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Show { json }) => config::show(&surroundings, only.as_deref(), json),
         Command::Selftest { json } => selftest::run(&surroundings, json),

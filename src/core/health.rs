@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::alert::memory::Trouble;
 use super::apply;
 use super::clock::Judgement;
 use super::families;
@@ -13,7 +14,7 @@ use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
 use super::verdict::{self, LoginState};
 use crate::base::code::{Code, Finding, Severity};
-use crate::base::credential::SourceReading;
+use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::Provider;
 use crate::base::time::{Timestamp, short_duration};
@@ -47,7 +48,11 @@ pub fn findings(
     for login in &desired.logins {
         if let Some(source) = observed.source(&login.id) {
             let known = memory.logins.get(&login.id);
-            found.extend(login_findings(login, source, known, desired.warn, now));
+            if source.settled {
+                found.extend(login_findings(login, source, known, desired, now));
+            } else {
+                found.extend(in_doubt(login, memory));
+            }
         }
     }
     found.extend(desired.sinks.iter().filter_map(|sink| unsupplied(sink, observed)));
@@ -83,6 +88,7 @@ pub fn findings(
             found.push(Finding::new(code, severity, gateway.id.as_str(), summary).with_next(next));
         }
     }
+    found.extend(memory.alerts.trouble.values().filter_map(Trouble::finding));
     for (path, reason) in &observed.unwatched {
         let summary = format!("{path} cannot be watched ({reason}); it is polled instead");
         found.push(Finding::new(Code::WatchLost, Severity::Warning, path, summary));
@@ -101,15 +107,12 @@ fn login_findings(
     login: &DesiredLogin,
     source: &ObservedSource,
     known: Option<&LoginMemory>,
-    warn: Duration,
+    desired: &Desired,
     now: Timestamp,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !source.settled {
-        return found;
-    }
     let path = &source.path;
-    let verdict = verdict::judge(&source.reading, is_refused(known), warn, now);
+    let verdict = verdict::judge(&source.reading, is_refused(known), desired.warn, now);
     let dead = |code, summary: String| {
         Finding::new(code, Severity::Critical, login.id.as_str(), summary).with_next(login_command(login))
     };
@@ -141,12 +144,10 @@ fn login_findings(
                         "the access token is over and cannot be refreshed".into(),
                     ));
                 }
-                LoginState::Expiring => {
-                    // The deadline of a login that cannot be refreshed is not what ends it first.
-                    let ends = match &credential.refresh {
-                        Some(_) => credential.login_deadline,
-                        None => credential.expires_at,
-                    };
+                _ if verdict.state == LoginState::Expiring
+                    || login_end(credential).is_some_and(|at| at <= now.after(desired.ahead)) =>
+                {
+                    let ends = login_end(credential);
                     let left =
                         ends.map_or_else(String::new, |at| format!(" in {}", short_duration(at.since(now))));
                     found.push(
@@ -177,6 +178,36 @@ fn unsupplied(sink: &DesiredSink, observed: &Observed) -> Option<Finding> {
     let source = observed.source(&sink.login).filter(|source| source.reading == SourceReading::ApiKey)?;
     let summary = format!("{} holds an API key and no login: nothing is handed on from it", source.path);
     Some(Finding::new(Code::Husk, Severity::Warning, sink.id.as_str(), summary))
+}
+
+/// When a login ends by itself. The deadline of one that cannot be refreshed is not what ends it first.
+#[must_use]
+pub fn login_end(credential: &Credential) -> Option<Timestamp> {
+    match &credential.refresh {
+        Some(_) => credential.login_deadline,
+        None => credential.expires_at,
+    }
+}
+
+/// What is known of a login whose source shows something that is not to be believed yet: what was known
+/// before. A daemon that starts on a dead login has not seen it come back.
+fn in_doubt(login: &DesiredLogin, memory: &Memory) -> Vec<Finding> {
+    const OF_SOURCE: [Code; 11] = [
+        Code::LoginNeeded,
+        Code::LoginExpiring,
+        Code::Husk,
+        Code::Unreadable,
+        Code::Missing,
+        Code::Moved,
+        Code::RefreshRefused,
+        Code::RefreshUnknown,
+        Code::RefreshBlocked,
+        Code::CliMissing,
+        Code::ModeTooWide,
+    ];
+    let known = memory.findings.iter().map(|open| &open.finding);
+    let of_login = known.filter(|f| f.subject == login.id.as_str() && OF_SOURCE.contains(&f.code));
+    of_login.cloned().collect()
 }
 
 /// A login that another host refreshes now.

@@ -11,6 +11,7 @@ use crate::base::credential::Credential;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{GatewayId, LoginId};
 use crate::base::time::{ClockReading, Timestamp};
+use crate::core::alert::memory::AlertMemory;
 use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
 use crate::core::model::Force;
 use crate::core::refresh::{RefreshMemory, Stop};
@@ -41,6 +42,9 @@ pub struct Memory {
     pub imported: Vec<Fingerprint>,
     /// Which time is believed.
     pub clock: ClockMemory,
+    /// What was told to whom. In a file of its own, which the daemon alone writes.
+    #[serde(skip)]
+    pub alerts: AlertMemory,
 }
 
 /// What is remembered of a login.

@@ -26,6 +26,8 @@ pub struct Desired {
     pub gateways: Vec<DesiredGateway>,
     /// What ends within this time is expiring.
     pub warn: Duration,
+    /// A login's end is a finding from this time before it on, or from `warn`.
+    pub ahead: Duration,
 }
 
 impl Desired {

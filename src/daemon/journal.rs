@@ -4,10 +4,11 @@
 //! Events say what was done or tried, as notices. What somebody must look at is a finding, raised
 //! once with its own severity: a filter on `FINDING_RAISED` misses nothing and counts nothing twice.
 
-use crate::base::code::{Finding, Severity};
+use crate::base::code::{Code, Finding, Severity};
 use crate::base::id::{GatewayId, LoginId};
 use crate::base::message_id;
 use crate::base::time::{Timestamp, short_duration};
+use crate::core::alert::Message;
 use crate::core::memory::{LastAction, Then};
 use crate::core::model::{Delivery, WriteReason};
 use crate::core::refresh::{Ended, Outcome};
@@ -197,6 +198,49 @@ pub fn refreshed(login: &LoginId, outcome: &Outcome) {
             tokensink_outcome = word,
             "login {login} not refreshed: {word}, {}", outcome.detail
         ),
+    }
+}
+
+/// A channel took an alert.
+pub fn alert_sent(channel: &str, message: &Message) {
+    tracing::info!(
+        message_id = message_id::ALERT_SENT,
+        tokensink_channel = channel,
+        tokensink_event = message.event.as_str(),
+        tokensink_code = message.code.map_or("", Code::as_str),
+        tokensink_subject = %message.subject,
+        "alert sent by {channel}: {}", message.title
+    );
+}
+
+/// A channel did not take an alert.
+pub fn alert_not_sent(channel: &str, message: &Message, why: &str) {
+    tracing::info!(
+        message_id = message_id::ALERT_NOT_SENT,
+        tokensink_channel = channel,
+        tokensink_event = message.event.as_str(),
+        tokensink_code = message.code.map_or("", Code::as_str),
+        tokensink_subject = %message.subject,
+        "alert not sent by {channel} ({}): {why}", message.title
+    );
+}
+
+/// A finding lasts; its own severity.
+pub fn reminder(message: &Message) {
+    macro_rules! say {
+        ($level:ident) => {
+            tracing::$level!(
+                message_id = message_id::ALERT_REMINDER,
+                tokensink_code = message.code.map_or("", Code::as_str),
+                tokensink_subject = %message.subject,
+                tokensink_next = %message.next,
+                "{}: {}", message.title, message.summary
+            )
+        };
+    }
+    match message.severity {
+        Severity::Critical => say!(error),
+        Severity::Warning | Severity::Notice => say!(warn),
     }
 }
 

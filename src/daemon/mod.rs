@@ -1,6 +1,7 @@
 //! The imperative shell: joins the core with the adapters. `start` is the order in which a daemon
 //! comes up; `run` is its loop; `pass` and `apply` serve the commands as well.
 
+pub mod alerting;
 pub mod apply;
 pub mod containers;
 pub mod delivery;

@@ -16,6 +16,7 @@ use crate::core::health;
 use crate::core::memory::Memory;
 use crate::core::model::Delivery;
 use crate::core::schedule;
+use crate::daemon::alerting::{Alerting, Sent};
 use crate::daemon::apply;
 use crate::daemon::in_hand::{self, Completed, InHand};
 use crate::daemon::journal;
@@ -113,7 +114,7 @@ pub async fn run(start: Start) -> Result<(), DaemonError> {
     daemon.supervisor.ready(&daemon.headline);
     let why = daemon.serve().await?;
     daemon.supervisor.stopping(&format!("stopping: {why}"));
-    daemon.in_hand.finish().await;
+    tokio::join!(daemon.in_hand.finish(), daemon.alerting.finish(&daemon.state));
     journal::stopped(why);
     Ok(())
 }
@@ -146,6 +147,7 @@ enum Event {
     Time,
     ClockChanged,
     Completed(Box<Completed>),
+    Told(Sent),
     Reload,
     Stop(&'static str),
 }
@@ -165,6 +167,7 @@ struct Daemon {
     settling: Settling,
     unwatched: Vec<(String, String)>,
     in_hand: InHand,
+    alerting: Alerting,
     watched: Vec<PathBuf>,
     headline: String,
     last_turn: Duration,
@@ -186,6 +189,7 @@ impl Daemon {
             settling: Settling::default(),
             unwatched: Vec::new(),
             in_hand: InHand::default(),
+            alerting: Alerting::new(&world, &state, &key),
             watched: Vec::new(),
             headline: String::new(),
             last_turn: Duration::ZERO,
@@ -255,6 +259,11 @@ impl Daemon {
                 Event::Time => {}
                 Event::ClockChanged => tracing::debug!("the clock was set, looking at everything again"),
                 Event::Completed(done) => self.in_hand.completed(*done),
+                Event::Told(sent) => {
+                    if !self.alerting.completed(sent, &self.state) {
+                        continue;
+                    }
+                }
             }
             self.turn().await?;
         }
@@ -275,6 +284,7 @@ impl Daemon {
                 Ok(Event::Files(hint))
             }
             done = self.in_hand.next() => Ok(Event::Completed(Box::new(done))),
+            sent = self.alerting.next() => Ok(Event::Told(sent)),
             _ = self.hangup.recv() => Ok(Event::Reload),
             changed = self.clock_watch.changed() => changed.map(|()| Event::ClockChanged).map_err(system),
             fired = self.alarm.fired() => fired.map(|()| Event::Time).map_err(system),
@@ -306,6 +316,7 @@ impl Daemon {
                 let refresh = self.in_hand.start_refreshes(&self.world, &self.state, &self.key, &report);
                 next = next.min(self.until_next(&report));
                 next = next.min(refresh.unwrap_or(Duration::MAX).max(Duration::from_millis(1)));
+                next = next.min(self.alerting.turn(&self.world, &self.state, &report));
                 self.follow(report);
             }
             // Nothing was done; the files are as they were, and the next turn plans anew.
@@ -374,6 +385,7 @@ impl Daemon {
                 self.world = Rc::new(world);
                 self.unwatched.clear();
                 self.watched.clear();
+                self.alerting.reconfigure(&self.world, &self.key);
                 let settings = &self.world.settings;
                 journal::reloaded(settings.logins.len(), settings.sinks.len(), settings.gateways.len());
             }

@@ -1,7 +1,8 @@
 //! Our state directory: `state.json` (what is remembered), `fingerprint.key`, `displaced/` (copies
 //! of foreign refresh tokens that a write displaced), `mirrors/` (access tokens that gateways refer
 //! to), `logins/` (logins of our own), `import.key` and `exports/` (logins that move), `identities/`
-//! (what a gateway's CLI keeps of itself when it comes as ours), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
+//! (what a gateway's CLI keeps of itself when it comes as ours), `alerts.json` (what was told to whom),
+//! and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
 
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::secret::Document;
+use crate::core::alert::memory::AlertMemory;
 use crate::core::memory::Memory;
 use crate::core::model::TargetId;
 use crate::refresher::intent::Intents;
@@ -137,7 +139,7 @@ impl StateDir {
     pub fn load(&self) -> Result<Memory, StoreError> {
         let path = self.memory_file();
         let document = match atomic_file::observe(&path) {
-            FileState::Absent { .. } => return Ok(Memory::default()),
+            FileState::Absent { .. } => return Ok(Memory { alerts: self.alerts(), ..Memory::default() }),
             FileState::Unreadable { reason, .. } => return Err(StoreError::Read(path, reason.to_string())),
             FileState::Present(file) => file.document,
         };
@@ -147,7 +149,7 @@ impl StateDir {
             Ok(memory) if memory.format_version > Memory::VERSION => {
                 Err(StoreError::Newer(path, memory.format_version))
             }
-            Ok(memory) => Ok(memory),
+            Ok(memory) => Ok(Memory { alerts: self.alerts(), ..memory }),
             Err(error) => {
                 let aside = self.path.join("state.json.unreadable");
                 // An empty file holds nothing to keep.
@@ -162,7 +164,7 @@ impl StateDir {
                     path.display(),
                     error.line()
                 );
-                Ok(Memory::default())
+                Ok(Memory { alerts: self.alerts(), ..Memory::default() })
             }
         }
     }
@@ -176,6 +178,27 @@ impl StateDir {
         let path = self.memory_file();
         let mut bytes =
             serde_json::to_vec_pretty(memory).map_err(|e| StoreError::Read(path.clone(), e.to_string()))?;
+        bytes.push(b'\n');
+        self.replace(&path, &Document::new(bytes))
+    }
+
+    /// What was told to whom; nothing when there is no file, or none that can be read.
+    #[must_use]
+    pub fn alerts(&self) -> AlertMemory {
+        match atomic_file::observe(&self.path.join("alerts.json")) {
+            FileState::Present(file) => AlertMemory::read(file.document.expose()).0,
+            _ => AlertMemory::default(),
+        }
+    }
+
+    /// Writes what was told to whom, durably. Only the daemon does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_alerts(&self, alerts: &AlertMemory) -> Result<(), StoreError> {
+        let path = self.path.join("alerts.json");
+        let mut bytes =
+            serde_json::to_vec_pretty(alerts).map_err(|e| StoreError::Read(path.clone(), e.to_string()))?;
         bytes.push(b'\n');
         self.replace(&path, &Document::new(bytes))
     }

@@ -248,7 +248,8 @@ fn desired_of(settings: &Settings) -> Desired {
             min_interval: g.min_interval,
         })
         .collect();
-    Desired { logins, sinks, gateways, warn: settings.warn }
+    let ahead = settings.alerting.login_deadline.iter().max().copied().unwrap_or_default();
+    Desired { logins, sinks, gateways, warn: settings.warn, ahead }
 }
 
 fn rule_of(gateway: &GatewaySettings) -> ApplyRule {

@@ -324,6 +324,7 @@ pub fn load(folder: &Path) -> Result<Case, String> {
             sinks,
             gateways: gateways.collect(),
             warn: Duration::from_secs(24 * 3600),
+            ahead: Duration::ZERO,
         },
         observed: Observed { sources, targets: targets.concat(), unwatched: file.unwatched },
         memory: folder.memory(&file.memory),

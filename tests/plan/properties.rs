@@ -266,6 +266,7 @@ fn world() -> impl Strategy<Value = World> {
             let mut desired = Desired {
                 logins: names.map(desired_login).to_vec(),
                 warn: Duration::from_secs(3600),
+                ahead: Duration::ZERO,
                 ..Desired::default()
             };
             let sources = names.iter().zip(readings).map(|(name, reading)| source_of(name, reading));

@@ -42,6 +42,7 @@ impl Daemon {
                 })
                 .collect(),
             warn: span(DAY),
+            ahead: std::time::Duration::ZERO,
             ..Desired::default()
         };
         Self {
