@@ -20,6 +20,14 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/cache.rs"]
+mod cache;
+#[allow(dead_code, reason = "one CLI of several")]
+#[path = "support/npm.rs"]
+mod npm;
+#[allow(dead_code, reason = "a part of it")]
+#[path = "support/run.rs"]
+mod run;
 #[path = "support/stage.rs"]
 mod stage;
 

@@ -15,6 +15,8 @@
 
 mod support;
 
+#[path = "system/alerts.rs"]
+mod alerts;
 #[path = "system/credentials.rs"]
 mod credentials;
 #[path = "system/journal.rs"]

@@ -79,7 +79,9 @@ async fn show(address: &str, message: &Message, handle: Option<&str>) -> zbus::R
         return Ok(Receipt::default());
     }
     let has_markup = capabilities.iter().any(|word| word == "body-markup");
-    let body = if has_markup { escaped(&message.body) } else { message.body.clone() };
+    let mut body = message.body.clone();
+    body.extend(message.click.iter().flat_map(|click| ["\n", click.as_str()]));
+    let body = if has_markup { escaped(&body) } else { body };
     let (urgency, icon): (u8, &str) = match message.severity {
         Severity::Critical => (2, "dialog-error"),
         Severity::Warning => (1, "dialog-warning"),

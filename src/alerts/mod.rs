@@ -154,7 +154,7 @@ impl Channel {
 /// Sends a message through one channel. `handle` is what the last message about the same left.
 ///
 /// # Errors
-/// Why it was not delivered; within 70 seconds in any case.
+/// Why it was not delivered; within 130 seconds in any case.
 pub async fn send(
     channel: &Channel,
     message: &Message,

@@ -1,7 +1,8 @@
-//! A message to a phone by OpenClaw's own channels: `openclaw message send`, the same command from
-//! 2026.1.29 to 2026.9.6 (there is no `openclaw send`). An extra only: what is told about a gateway
-//! should not need that gateway. The text stands in the arguments of the command, where every user of
-//! the host may read it, so an address of a login in progress is left out.
+//! A message to a phone by OpenClaw's own channels: `openclaw message send --target=… --message=…`, seen
+//! with 2026.1.29, 2026.2.26 and 2026.9.6 (`openclaw send` is an unknown command in each); it ends with 1
+//! when nothing was delivered. An extra only: 2026.2.26 sends by itself, 2026.9.6 asks its gateway to. The
+//! text stands in the arguments of the command, where every user of the host may read it, so an address of
+//! a login in progress is left out.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use crate::core::alert::Message;
 use crate::core::alert::words::clipped;
 use crate::sys::process::{self, CommandSpec};
 
-/// How long it may take: the CLI needs seconds to start.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long it may take: on two busy processors the CLI needed 35 s to come to its end.
+const DEADLINE: Duration = Duration::from_secs(120);
 /// Output that is read; nothing is done with it.
 const OUTPUT_LIMIT: usize = 1024;
 /// A message of every channel may be that long, in bytes.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::npm;
 use crate::receiver::{Manner, Receiver};
 use crate::stage::{CANARY, Home, Login, contains, tree};
 
@@ -214,6 +215,50 @@ fn the_phone_is_an_extra_by_the_command_that_exists() {
     configure(&home, "[[alert]]\nkind = \"openclaw\"\ntarget = \"+1555\"\n[[alert]]\nkind = \"desktop\"\n");
     assert_eq!(home.run(&["config", "check"]).stderr, "");
     home.finish();
+}
+
+/// The real CLI with a channel that needs nobody, in a network of its own; it stops before it would send.
+fn takes_our_command(release: &str) {
+    let home = home(
+        "[[alert]]\nkind = \"openclaw\"\ntarget = \"-100123\"\nchannel = \"telegram\"\ncommand = [\"~/claw\"]\n",
+    );
+    home.mkdir(".openclaw");
+    home.write(
+        ".openclaw/openclaw.json",
+        r#"{"channels": {"telegram": {"enabled": true, "botToken": "123456:made-up"}},
+            "plugins": {"entries": {"telegram": {"enabled": true}}}}"#,
+    );
+    let script = format!(
+        "#!/bin/sh\nPATH={}:$PATH\nexport PATH\n[ -e \"$HOME/send\" ] || set -- \"$@\" --dry-run\n\
+         unshare --net {}/openclaw \"$@\" >\"$HOME/said\" 2>&1\n",
+        npm::node().join("bin").display(),
+        npm::openclaw(release).display()
+    );
+    let path = home.write("claw", script);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let ran = home.run(&["alert", "test"]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "openclaw: delivered\n"),
+        "{ran:?} {}",
+        home.read("said")
+    );
+    assert!(home.read("said").contains("elegram"), "{}", home.read("said"));
+    // From here it reaches nobody: that it did not send is our failure.
+    home.write("send", "");
+    let ran = home.run(&["alert", "test"]);
+    let failed = "openclaw: not delivered: openclaw ended with exit status: 1\n";
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, failed), "{ran:?} {}", home.read("said"));
+}
+
+#[test]
+fn the_real_openclaw_2026_2_26_takes_the_command() {
+    takes_our_command("2026.2.26");
+}
+
+#[test]
+fn the_real_openclaw_2026_9_6_takes_the_command() {
+    takes_our_command("2026.9.6");
 }
 
 #[test]

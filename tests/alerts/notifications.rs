@@ -132,6 +132,11 @@ async fn a_reminder_takes_the_place_of_the_alert_and_a_resolved_takes_it_away() 
 
     alerts::send(&channel, &message(Event::Resolved), first.handle.as_deref()).await.unwrap();
     assert_eq!(screen.lock().unwrap().shown.keys().copied().collect::<Vec<_>>(), [2]);
+    let login = message(Event::Reauth).with_click("https://claude.ai/oauth/authorize?a=1&b=2");
+    let login = alerts::send(&channel, &login, None).await.unwrap();
+    assert!(screen.lock().unwrap().shown[&3].1.ends_with("\nhttps://claude.ai/oauth/authorize?a=1&amp;b=2"));
+    alerts::send(&channel, &message(Event::Resolved), login.handle.as_deref()).await.unwrap();
+    assert_eq!(message(Event::Reauth).with_click("file:///etc/passwd").click, None);
     // Somebody has closed it.
     alerts::send(&channel, &message(Event::Resolved), first.handle.as_deref()).await.unwrap();
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokensink::base::code::{Code, Finding, Severity};
 use tokensink::base::time::Timestamp;
-use tokensink::core::alert::Message;
 use tokensink::core::alert::decide::{Ear, JOURNAL, Rules, Scene, decide};
 use tokensink::core::alert::memory::{AlertMemory, Refusal};
+use tokensink::core::alert::{Event, Message};
 use tokensink::core::memory::OpenFinding;
 use tokensink::core::model::Desired;
 
@@ -29,6 +29,9 @@ pub fn rules() -> Rules {
         host: "host".to_owned(),
     }
 }
+
+/// Findings of a login's life inherit from each other.
+const LIFE: [Code; 5] = [Code::LoginExpiring, Code::LoginNeeded, Code::Husk, Code::Missing, Code::Unreadable];
 
 /// A world of findings, channels and time.
 pub struct Bench {
@@ -106,7 +109,13 @@ impl Bench {
                     };
                     self.memory.note_failed(&order.channel, refusal, self.now);
                 } else {
-                    self.memory.note_sent(&order.channel, &order.stamp, None, self.now);
+                    // What a message leaves comes with the next one about the same, and with no other.
+                    let handle = format!("{} {:?}", order.channel, order.stamp.finding.key());
+                    let wanted = (order.message.event != Event::Raised).then_some(&handle);
+                    if wanted.is_some() && !LIFE.contains(&order.message.code.unwrap()) {
+                        assert_eq!(order.handle.as_ref(), wanted);
+                    }
+                    self.memory.note_sent(&order.channel, &order.stamp, Some(handle), self.now);
                     self.told.push((self.now, name, order.message));
                 }
             }

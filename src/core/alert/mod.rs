@@ -102,10 +102,11 @@ impl Message {
         self
     }
 
-    /// The same with an address to visit.
+    /// The same with an address to visit; one that is no web page is left out.
     #[must_use]
     pub fn with_click(mut self, url: impl Into<String>) -> Self {
-        self.click = Some(url.into());
+        let is_page = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        self.click = Some(url.into()).filter(is_page);
         self
     }
 }
