@@ -88,7 +88,7 @@ impl Alerting {
     #[must_use]
     pub fn new(world: &World, state: &StateDir, key: &FingerprintKey) -> Self {
         let channels = channels(world, Some(key));
-        Self {
+        let mut alerting = Self {
             memory: state.alerts(),
             rules: rules(world, &channels),
             channels,
@@ -99,6 +99,15 @@ impl Alerting {
             ahead: 0,
             is_unsaved: false,
             tasks: JoinSet::new(),
+        };
+        alerting.forget_heartbeat();
+        alerting
+    }
+
+    /// A signal that is not sent any more is in no trouble.
+    fn forget_heartbeat(&mut self) {
+        if self.heartbeat.is_none() {
+            self.memory.trouble.remove(HEARTBEAT);
         }
     }
 
@@ -108,9 +117,8 @@ impl Alerting {
         self.channels = channels(world, Some(key));
         self.rules = rules(world, &self.channels);
         self.heartbeat.clone_from(&world.settings.alerting.heartbeat_url);
-        if self.heartbeat.is_none() {
-            self.memory.trouble.remove(HEARTBEAT);
-        }
+        self.beaten_at = None;
+        self.forget_heartbeat();
         self.memory.forget_pauses(self.now());
     }
 

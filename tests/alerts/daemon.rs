@@ -229,6 +229,16 @@ fn the_dead_mans_signal_follows_a_completed_turn_and_says_how_things_are() {
     home.until_said(daemon.from, "HUSK claude");
     home.rest();
     assert_eq!(receiver.requests().len(), 1, "one in five minutes, however many turns there are");
+
+    // A service that does not know it is told of; at a reload it is tried at once.
+    receiver.answer(Manner::Says("404 Not Found", ""));
+    daemon.signal(Signal::SIGHUP);
+    let (_, said) = home.until_said(daemon.from, "ALERT_FAILED heartbeat: nothing could be delivered since");
+    assert!(said.contains("http://127.0.0.1:") && !said.contains("beat/"), "{said}");
+    assert!(receiver.requests()[1].body.ends_with(": critical, 1 findings\n"), "{:?}", receiver.requests());
+    receiver.answer(Manner::Says("200 OK", ""));
+    daemon.signal(Signal::SIGHUP);
+    home.until_said(daemon.from, "ALERT_FAILED heartbeat is resolved");
     daemon.stop();
     home.finish();
 }

@@ -81,6 +81,29 @@ const TABLE: &[(&str, &str, &str)] = &[
          2h3s resolved LOGIN_NEEDED claude",
     ),
     (
+        "what is as bad as its cause is told with it as well",
+        "0s + LOGIN_NEEDED claude critical
+         0s + SINK_FAILED env critical LOGIN_NEEDED:claude
+         2h - LOGIN_NEEDED claude
+         2h - SINK_FAILED env
+         3h stop",
+        "0s raised LOGIN_NEEDED claude
+         2h3s resolved LOGIN_NEEDED claude",
+    ),
+    (
+        "what was told before its cause came is not told again beside it, and resolved all the same",
+        "0s + REFRESH_REFUSED claude warning LOGIN_NEEDED:claude
+         2m + LOGIN_NEEDED claude critical
+         30h - LOGIN_NEEDED claude
+         30h - REFRESH_REFUSED claude
+         31h stop",
+        "1m raised REFRESH_REFUSED claude
+         2m raised LOGIN_NEEDED claude
+         1day2m reminder LOGIN_NEEDED claude
+         1day6h3s resolved LOGIN_NEEDED claude
+         1day6h3s resolved REFRESH_REFUSED claude",
+    ),
+    (
         "what outlasts its cause is told when it stands alone",
         "0s + SECOND_WRITER env warning
          0s + CLOBBERED env warning SECOND_WRITER:env
@@ -303,6 +326,40 @@ fn a_channel_that_fails_is_told_by_the_others_and_holds_up_none() {
     bench.clear(Code::AlertFailed, "ntfy");
     bench.until(START.after(Duration::from_secs(1400)));
     assert!(bench.story("webhook").last().unwrap().ends_with("resolved ALERT_FAILED ntfy"));
+}
+
+#[test]
+fn a_channel_that_is_back_says_first_what_it_missed_and_then_that_it_was_away() {
+    // Each time of its return is behind one failure more.
+    for minutes in [20, 35, 50, 65] {
+        let mut bench = Bench::new();
+        bench.broken.insert("ntfy".into());
+        bench.raise(Finding::new(Code::Husk, WORST, "claude", "dead"));
+        bench.until(START.after(Duration::from_secs(60)));
+        bench.clear(Code::Husk, "claude");
+        bench.raise(bench.memory.trouble["ntfy:1"].finding().unwrap());
+        bench.until(START.after(Duration::from_secs(300)));
+        bench.raise(Finding::new(Code::NotConverged, Severity::Warning, "claw", "old token"));
+        bench.until(START.after(Duration::from_secs(minutes * 60)));
+        bench.broken.clear();
+        bench.until(START.after(Duration::from_secs(7200)));
+        let told = bench.story("ntfy");
+        assert!(
+            told[0].ends_with("NOT_CONVERGED claw") && told[1].ends_with("ALERT_FAILED ntfy"),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 2);
+    }
+}
+
+#[test]
+fn a_message_that_is_always_refused_does_not_stand_before_the_others() {
+    let mut bench = Bench { refuses: Some(Code::Husk), ..Bench::new() };
+    bench.raise(Finding::new(Code::Husk, WORST, "claude", "dead"));
+    bench.raise(Finding::new(Code::LoginNeeded, WORST, "codex", "dead"));
+    bench.raise(Finding::new(Code::SinkFailed, Severity::Warning, "env", "full"));
+    bench.until(START.after(Duration::from_secs(3600)));
+    assert_eq!(bench.story("ntfy").len(), 2, "{:?}", bench.story("ntfy"));
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct Bench {
     pub rules: Rules,
     pub now: Timestamp,
     pub broken: BTreeSet<String>,
+    /// What ntfy takes from nobody.
+    pub refuses: Option<Code>,
     /// Deliveries: when, to which channel, what.
     pub told: Vec<(Timestamp, String, Message)>,
     /// Attempts of broken channels.
@@ -58,6 +60,7 @@ impl Bench {
             rules: rules(),
             now: START,
             broken: BTreeSet::new(),
+            refuses: None,
             told: Vec::new(),
             refused: 0,
         }
@@ -98,7 +101,8 @@ impl Bench {
             }
             for order in decision.orders {
                 let name = order.channel.split(':').next().unwrap().to_owned();
-                if self.broken.contains(&name) {
+                let is_refused = name == "ntfy" && order.message.code == self.refuses;
+                if self.broken.contains(&name) || is_refused {
                     self.refused += 1;
                     let refusal = Refusal {
                         name,

@@ -1,7 +1,8 @@
 //! The rules of telling, for each finding and each channel by itself:
 //!
 //! - a critical finding is told at once, a warning when it has lasted a minute: what settles by itself
-//!   needs nobody; one whose cause is open, and as bad, is told with that and not by itself;
+//!   needs nobody; one whose cause is open, and as bad, is told with that and not by itself, and when it
+//!   outlasts that by a minute;
 //! - a login's coming end is told once for each step that is crossed, any other finding again after
 //!   `remind`, and whatever gets worse at once;
 //! - what is over is resolved when it has been away for three seconds. One that has come back twice
@@ -218,11 +219,13 @@ fn note_seen(memory: &mut AlertMemory, open: &[&OpenFinding], scene: &Scene<'_>,
         if told.gone_at.take().is_some() && told.channels.values().any(|delivered| !delivered.is_open) {
             told.returns.push(now);
             told.first = now;
+            told.was_covered = false;
         }
         told.since = seen.since;
         told.finding = seen.finding.clone();
-        if is_covered(&seen.finding, open) && told.channels.is_empty() {
+        if is_covered(&seen.finding, open) {
             told.first = now;
+            told.was_covered = true;
         }
         if let Some(end) = scene.ends.get(&seen.finding.subject) {
             told.channels.values_mut().for_each(|delivered| follow_end(delivered, *end, now, rules));
@@ -298,13 +301,15 @@ fn due(told: &Told, ear: &Ear, open: &[&OpenFinding], scene: &Scene<'_>, rules: 
         return due_at_step(told, knows, *end, scene.now, rules);
     }
     let Some(knows) = knows else {
-        let settles = if told.finding.severity == Severity::Critical { Duration::ZERO } else { SETTLES };
+        let is_urgent = told.finding.severity == Severity::Critical && !told.was_covered;
+        let settles = if is_urgent { Duration::ZERO } else { SETTLES };
         return Some(Due { event: Event::Raised, at: told.first.after(settles), step: None });
     };
     if told.finding.severity > knows.severity {
         return Some(Due { event: Event::Worse, at: scene.now, step: None });
     }
-    Some(Due { event: Event::Reminder, at: knows.at.after(rules.remind), step: None })
+    let at = knows.at.after(rules.remind).max(told.first.after(SETTLES));
+    Some(Due { event: Event::Reminder, at, step: None })
 }
 
 fn due_at_step(

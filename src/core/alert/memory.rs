@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::code::{Code, Finding, Severity};
-use crate::base::time::{Timestamp, short_duration};
+use crate::base::time::Timestamp;
 
 /// Findings that are remembered at most; more are not told apart by anybody.
 const TOLD_LIMIT: usize = 512;
@@ -46,6 +46,9 @@ pub struct Told {
     pub since: Timestamp,
     /// Since when it stands by itself: not covered by its cause.
     pub first: Timestamp,
+    /// It was covered: what goes with its cause needs no word of its own.
+    #[serde(default)]
+    pub was_covered: bool,
     /// Since when it is over.
     #[serde(default)]
     pub gone_at: Option<Timestamp>,
@@ -256,12 +259,14 @@ impl AlertMemory {
 
 impl Told {
     pub(super) fn new(finding: Finding, since: Timestamp, first: Timestamp) -> Self {
-        Self { finding, since, first, gone_at: None, returns: Vec::new(), channels: BTreeMap::new() }
-    }
-
-    /// How long it was open, for people.
-    #[must_use]
-    pub fn age(&self, now: Timestamp) -> String {
-        short_duration(now.since(self.since))
+        Self {
+            finding,
+            since,
+            first,
+            was_covered: false,
+            gone_at: None,
+            returns: Vec::new(),
+            channels: BTreeMap::new(),
+        }
     }
 }
