@@ -145,7 +145,7 @@ fn login_findings(
                     ));
                 }
                 _ if verdict.state == LoginState::Expiring
-                    || login_end(credential).is_some_and(|at| at <= now.after(desired.ahead)) =>
+                    || credential.login_deadline.is_some_and(|at| at <= now.after(desired.ahead)) =>
                 {
                     let ends = login_end(credential);
                     let left =

@@ -185,6 +185,20 @@ const TABLE: &[(&str, &str, &str)] = &[
          3days1h worse LOGIN_EXPIRING claude",
     ),
     (
+        "a token that somebody renews for hours at a time is told once",
+        "0s end claude 20h
+         0s + LOGIN_EXPIRING claude warning
+         15h end claude 20h
+         30h end claude 20h
+         45h end claude 20h
+         60h end claude 20h
+         75h end claude 20h
+         90h end claude 20h
+         105h stop",
+        "1m raised LOGIN_EXPIRING claude
+         14h worse LOGIN_EXPIRING claude",
+    ),
+    (
         "a login that is well again is resolved although it soon ends",
         "0s + LOGIN_NEEDED claude critical
          1h - LOGIN_NEEDED claude

@@ -34,8 +34,9 @@ const AWAY_LONG: Duration = Duration::from_secs(600);
 const COMES_AND_GOES: usize = 2;
 /// A resolved message that is not delivered by then is of no use any more.
 const STALE: Duration = Duration::from_secs(3 * 86_400);
-/// A login's end that moved by more than this is another one.
-const SAME_END: Duration = Duration::from_secs(60);
+/// A login's end that moved by more than this at once is that of another login. A token that somebody
+/// renews for hours at a time is not told anew each time.
+const ANOTHER_END: Duration = Duration::from_secs(3 * 86_400);
 
 /// Who is told, and how often.
 #[derive(Debug, Clone)]
@@ -246,12 +247,12 @@ fn note_seen(memory: &mut AlertMemory, open: &[&OpenFinding], scene: &Scene<'_>,
     });
 }
 
-/// A login that was renewed for a while yet: the steps count from its new end.
+/// A login that was renewed, and still ends soon: the steps count from its new end.
 fn follow_end(delivered: &mut Delivered, end: Timestamp, now: Timestamp, rules: &Rules) {
-    if delivered.end.is_some_and(|known| end > known.after(SAME_END)) {
-        delivered.end = Some(end);
+    if delivered.end.is_some_and(|known| end > known.after(ANOTHER_END)) {
         delivered.step = step(end, now, rules);
     }
+    delivered.end = delivered.end.map(|_| end);
 }
 
 /// The last step before an end that is crossed, in milliseconds.
