@@ -32,6 +32,8 @@ mod bad_input;
 mod codex_profiles;
 #[path = "commands/config.rs"]
 mod config;
+#[path = "commands/history.rs"]
+mod history;
 #[path = "commands/instances.rs"]
 mod instances;
 #[path = "commands/layouts.rs"]

@@ -152,6 +152,11 @@ fn dies(place: &str, time: u32, source: Source, beginning: Beginning) -> bool {
     let told = home.read("gateway.log");
     assert!((1..=2).contains(&told.lines().count()), "{place}:{time}: {told}");
     assert!(told.lines().all(|line| line == "0002"), "{place}:{time}: {told}");
+    // One death is one torn line of the record at most, and what came after it is there.
+    let history = home.run(&["history", "--json"]).json();
+    assert!(history["unreadable"].as_u64() <= Some(1), "{place}:{time}: {history:#}");
+    let last = history["events"].as_array().unwrap().last().map(|event| event["event"].clone());
+    assert_eq!(last, Some("stopped".into()), "{place}:{time}");
     home.finish();
     true
 }
@@ -213,4 +218,9 @@ fn in_the_midst_of_a_rewrite_in_place() {
 #[test]
 fn after_a_restart_that_is_not_recorded() {
     every_visit("apply-unrecorded");
+}
+
+#[test]
+fn in_the_midst_of_a_line_of_the_record() {
+    every_visit("append-half");
 }

@@ -27,6 +27,8 @@ pub enum Command {
     Status(StatusArguments),
     /// Refresh a login now, through the same path as the daemon
     Refresh(RefreshArguments),
+    /// Show what happened to each login, from our own record
+    History(HistoryArguments),
     /// Seal logins for another host, on standard output, and let go of them here
     Export(ExportArguments),
     /// Take over the logins of a bundle on standard input
@@ -206,6 +208,23 @@ pub struct StatusArguments {
     /// Ask OpenClaw's own health check as well
     #[arg(long, conflicts_with_all = ["simple", "json", "prometheus", "watch"])]
     pub probe: bool,
+    /// Only these logins
+    #[arg(value_name = "LOGIN")]
+    pub logins: Vec<String>,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArguments {
+    /// Only from TIME on: 2h, 3d, today, yesterday, 2026-11-20, or a time as in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Print JSON, format version 1
+    #[arg(long, conflicts_with = "svg")]
+    pub json: bool,
+    /// Draw a timeline into FILE; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Only these logins
     #[arg(value_name = "LOGIN")]
     pub logins: Vec<String>,

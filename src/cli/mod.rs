@@ -7,6 +7,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod history;
 pub mod import;
 pub mod live;
 mod load;
@@ -53,6 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Sync(arguments) => sync::run(&arguments, surroundings, only.as_deref()),
         Command::Status(arguments) => status::run(&arguments, surroundings, only.as_deref()),
         Command::Refresh(arguments) => refresh::run(&arguments, surroundings, only.as_deref()),
+        Command::History(arguments) => history::run(&arguments, &surroundings),
         Command::Export(arguments) => export::run(&arguments, surroundings, only.as_deref()),
         Command::Import { key: true } => import::key(&surroundings),
         Command::Import { key: false } => import::run(surroundings, only.as_deref()),

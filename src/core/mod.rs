@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod choose;
 pub mod clock;
 pub mod device;
+pub mod event;
 pub mod families;
 pub mod fit;
 pub mod health;

@@ -13,6 +13,7 @@ use crate::core::apply;
 use crate::core::memory::{Failure, GatewayMemory, LastAction, LoginMemory, Memory, Then};
 use crate::core::model::{Delivery, Force};
 use crate::core::windows::Supply;
+use crate::daemon::history;
 use crate::daemon::model;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::{StateDir, identity_in};
@@ -281,6 +282,7 @@ pub async fn attempt(
     };
     // Recorded under the same lock: nobody else can find the change open again.
     attempt.recorded = record(&state, &attempt).await;
+    history::attempt(&state, &attempt);
     Some(attempt)
 }
 

@@ -12,6 +12,7 @@ use crate::base::time::Timestamp;
 use crate::config::settings::SinkKind;
 use crate::core::apply;
 use crate::core::model::{Delivery, Force, Observed, TargetContent};
+use crate::daemon::history;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::seal::{self, Order};
 use crate::daemon::store::StateDir;
@@ -75,6 +76,7 @@ pub async fn deliver(
         }
     }
     state.save(&mut memory)?;
+    history::delivered(state, delivery, outcome.as_ref().map(|_| ()));
     Ok(outcome.map(|_| ()))
 }
 

@@ -16,10 +16,12 @@ use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::id::LoginId;
 use crate::base::secret::{Document, Secret};
 use crate::config::settings::LoginSettings;
+use crate::core::event::What;
 use crate::core::families;
 use crate::core::memory::{LoginMemory, Moved};
 use crate::core::refresh::Stop;
 use crate::core::schedule::Way;
+use crate::daemon::history;
 use crate::daemon::pass;
 use crate::daemon::refresh::{self, Run};
 use crate::daemon::store::StateDir;
@@ -141,7 +143,10 @@ impl<'a> Export<'a> {
         let mut left = Vec::new();
         for leaving in &self.leaving {
             match leaving.disarm().await {
-                Ok(true) => failpoint::hit("export-disarmed"),
+                Ok(true) => {
+                    history::note(self.state, [What::Exported { login: leaving.login.clone() }]);
+                    failpoint::hit("export-disarmed");
+                }
                 Ok(false) => {
                     // Its CLI was faster than its lock: what went is spent, what is here lives.
                     self.note(&leaving.login, None).await?;

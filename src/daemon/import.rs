@@ -13,9 +13,11 @@ use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
 use crate::base::secret::Document;
 use crate::config::settings::{LoginSettings, Settings};
+use crate::core::event::{How, What};
 use crate::core::memory::{GenerationRecord, LoginMemory, Memory};
 use crate::core::refresh::RefreshMemory;
 use crate::daemon::detect;
+use crate::daemon::history;
 use crate::daemon::login::{self, Place};
 use crate::daemon::pass;
 use crate::daemon::store::{StateDir, private_directory};
@@ -109,6 +111,8 @@ impl<'a> Import<'a> {
         }
         memory.note_imported(self.name.clone());
         self.state.save(&mut memory).map_err(NotMoved::because)?;
+        let logins = self.landings.iter().map(|landing| landing.place.login.id.clone());
+        history::note(self.state, logins.map(|login| What::LoggedIn { login, how: How::Import }));
         Ok(self.landings.into_iter().map(|landing| landing.place).collect())
     }
 

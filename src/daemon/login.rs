@@ -11,7 +11,9 @@ use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::{LoginId, Provider};
 use crate::base::secret::Document;
 use crate::config::settings::{LoginSettings, Settings};
+use crate::core::event::{How, What};
 use crate::daemon::detect;
+use crate::daemon::history;
 use crate::daemon::pass;
 use crate::daemon::store::{StateDir, private_directory};
 use crate::daemon::world;
@@ -209,6 +211,8 @@ impl Place {
                 Ok(()) => {
                     // Only who made it would be remembered otherwise; the login is there.
                     let _ = self.note(state, key, &document).await;
+                    let login = self.login.id.clone();
+                    history::note(state, [What::LoggedIn { login, how: How::Login }]);
                     return Ok(Stored { replaced_account: is_other });
                 }
                 Err(error) if error.kind == WriteErrorKind::Changed => {}

@@ -7,6 +7,7 @@ pub mod containers;
 pub mod delivery;
 pub mod detect;
 pub mod export;
+pub mod history;
 pub mod import;
 pub mod in_hand;
 pub mod journal;

@@ -25,6 +25,7 @@ use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, Write, Wr
 use crate::core::plan;
 use crate::core::windows::StoreLockKind;
 use crate::daemon::containers;
+use crate::daemon::history;
 use crate::daemon::refresh;
 use crate::daemon::store::{StateDir, StoreError, private_directory};
 use crate::daemon::world::{Observation, World};
@@ -197,7 +198,7 @@ impl Passes<'_> {
         }
         let Done { rotations, written, failed, .. } = done;
         let observed = seen.observed;
-        Ok(PassReport {
+        let report = PassReport {
             rotations,
             written,
             failed,
@@ -209,7 +210,9 @@ impl Passes<'_> {
             changes,
             at: now,
             clock,
-        })
+        };
+        history::pass(self.state, &report);
+        Ok(report)
     }
 
     /// Executes one plan. Returns whether the world has to be looked at again.

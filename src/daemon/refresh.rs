@@ -15,6 +15,7 @@ use crate::core::model::Observed;
 use crate::core::refresh::{Ended, Outcome};
 use crate::core::schedule::{self, Facts, NoWay, Step, Unfinished, Way};
 use crate::daemon::apply;
+use crate::daemon::history;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::{Source, World};
@@ -440,6 +441,7 @@ impl Run<'_> {
             entry.note_made(self.key.generation(&made));
         }
         self.state.save(&mut memory)?;
+        history::refreshed(self.state, &self.login.id, outcome);
         Ok(())
     }
 }

@@ -12,12 +12,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::base::fingerprint::FingerprintKey;
 use crate::config::{self, ConfigDirs, ConfigError};
+use crate::core::event::What;
 use crate::core::health;
 use crate::core::memory::Memory;
 use crate::core::model::Delivery;
 use crate::core::schedule;
 use crate::daemon::alerting::{Alerting, Sent};
 use crate::daemon::apply;
+use crate::daemon::history;
 use crate::daemon::in_hand::{self, Completed, InHand};
 use crate::daemon::journal;
 use crate::daemon::pass::{PassReport, Passes};
@@ -111,10 +113,13 @@ pub async fn run(start: Start) -> Result<(), DaemonError> {
         settings.sinks.len(),
         settings.gateways.len(),
     );
+    let version = daemon.start.version.to_owned();
+    history::note(&daemon.state, [What::Started { version }]);
     daemon.supervisor.ready(&daemon.headline);
     let why = daemon.serve().await?;
     daemon.supervisor.stopping(&format!("stopping: {why}"));
     tokio::join!(daemon.in_hand.finish(), daemon.alerting.finish(&daemon.state));
+    history::note(&daemon.state, [What::Stopped { why: why.to_owned() }]);
     journal::stopped(why);
     Ok(())
 }

@@ -69,6 +69,12 @@ impl StateDir {
         private_directory(&self.path)
     }
 
+    /// Our own record of what happened; `daemon::history` alone uses it.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.jsonl")
+    }
+
     /// The lock that one pass at a time holds.
     #[must_use]
     pub fn pass_lock(&self) -> PathBuf {

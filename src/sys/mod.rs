@@ -2,6 +2,7 @@
 //! sink or gateway: what a file means is for the callers to say.
 
 pub mod alarm;
+pub mod append_log;
 pub mod atomic_file;
 mod char_device;
 pub mod clock;
