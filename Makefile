@@ -113,6 +113,8 @@ install:
 	put units/system/tokensink@.service "$(libdir)/systemd/system/tokensink@.service"; \
 	put packaging/catalog/tokensink.catalog "$(libdir)/systemd/catalog/tokensink.catalog"; \
 	put packaging/preset/50-tokensink.preset "$(libdir)/systemd/user-preset/50-tokensink.preset"; \
+	put packaging/dbus/org.tokensink.Daemon1.service "$(datadir)/dbus-1/services/org.tokensink.Daemon1.service"; \
+	put packaging/dbus/org.tokensink.Daemon1.xml "$(datadir)/dbus-1/interfaces/org.tokensink.Daemon1.xml"; \
 	for section in 1 5 8; do for page in man/*.$$section; do \
 		put "$$page" "$(datadir)/man/man$$section/$${page##*/}"; done; done; \
 	for page in README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT docs/*.md; do \
@@ -133,6 +135,8 @@ uninstall:
 		"$(libdir)/systemd/system/tokensink@.service" "$(libdir)/systemd/catalog/tokensink.catalog" \
 		"$(libdir)/systemd/user-preset/50-tokensink.preset" "$(datadir)/bash-completion/completions/tokensink" "$(datadir)/zsh/site-functions/_tokensink" \
 		"$(datadir)/fish/vendor_completions.d/tokensink.fish" \
-		"$(datadir)"/man/man[158]/tokensink*.[158]
+		"$(datadir)/dbus-1/services/org.tokensink.Daemon1.service" \
+		"$(datadir)/dbus-1/interfaces/org.tokensink.Daemon1.xml" \
+		"$(datadir)/man/man5/org.tokensink.Daemon1.5" "$(datadir)"/man/man[158]/tokensink*.[158]
 	rm -rf "$(datadir)/doc/tokensink"
 	@[ -n "$(DESTDIR)" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog || true

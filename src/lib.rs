@@ -1,7 +1,7 @@
 //! tokensink keeps the OAuth logins of AI CLIs alive and every consumer of them supplied.
 //!
 //! The tree is the architecture: layer 0 `base` (leaf types), 1 `format` (bytes and documents),
-//! 2 `core` (decisions), 3 `sys`, `systemd` and `oauth` (thin wrappers of the system), 4 `config`,
+//! 2 `core` (decisions), 3 `sys`, `systemd`, `dbus` and `oauth` (thin wrappers of the system), 4 `config`,
 //! `providers`, `sinks`, `refresher`, `login`, `gateway`, `alerts` (adapters that do not know each other), 5 `daemon`
 //! (the shell that joins them), 6 `cli`. A file uses lower layers only; `tests/architecture.rs` proves it,
 //! and `docs/architecture.md` says what each layer may use.
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod daemon;
+pub mod dbus;
 pub mod format;
 pub mod gateway;
 pub mod login;

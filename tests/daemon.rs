@@ -16,6 +16,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/bus.rs"]
+mod bus;
 #[path = "support/private_manager.rs"]
 mod private_manager;
 #[path = "support/stage.rs"]
@@ -27,6 +29,10 @@ mod gateways;
 mod idle;
 #[path = "daemon/life.rs"]
 mod life;
+#[path = "daemon/metrics.rs"]
+mod metrics;
+#[path = "daemon/bus.rs"]
+mod on_bus;
 #[path = "daemon/places.rs"]
 mod places;
 #[path = "daemon/sinks.rs"]

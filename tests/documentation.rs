@@ -24,7 +24,8 @@ use tokensink::cli::args::Arguments;
 use tokensink::config::schema::{ALERT_KINDS, ROOT, SINK_KINDS, Shape, Type};
 use tokensink::config::{ConfigDirs, Environment, Loaded, Origin, Shown, load};
 
-const PAGES: [&str; 3] = ["tokensink.1", "tokensink.toml.5", "tokensink.service.8"];
+const PAGES: [&str; 4] =
+    ["tokensink.1", "tokensink.toml.5", "tokensink.service.8", "org.tokensink.Daemon1.5"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

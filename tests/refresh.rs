@@ -18,6 +18,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use support::bus::Bus;
 use support::claude::in_seconds;
 use support::host::{FAMILY, Host, document, in_parallel, until};
 use support::provider::{Fault, Pair};
@@ -482,4 +483,45 @@ fn the_daily_budget_is_kept() {
     assert!(said.detail.contains("used up until"), "{said}");
     assert_eq!(host.refresh(&["--force"]).outcome, "rotated");
     assert_eq!(host.place_of_live(), "source");
+}
+
+#[test]
+fn a_refresh_that_is_asked_for_over_the_bus_is_that_of_the_command_and_never_a_second_one() {
+    let host = Host::expiring(3600);
+    let bus = Bus::start_at(&host.home.join("../runtime/bus"));
+    let daemon = host.start_daemon();
+    let caller = bus.caller();
+    until("the daemon is on the bus", 20, || caller.is_served());
+    let refresh = |force: bool| -> (String, String) {
+        caller.call("Refresh", &("claude", force)).unwrap().body().deserialize().unwrap()
+    };
+    assert_eq!(refresh(false), ("not-due".to_owned(), "not due yet".to_owned()));
+    assert_eq!(host.requests(), 0);
+
+    // Two callers at once, and the command beside them, while the server takes its time.
+    host.provider.set(|s| s.delay_ms = 1500);
+    let second = bus.caller();
+    let (first, second, third) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            let caller = bus.caller();
+            let reply = caller.call("Refresh", &("claude", true)).unwrap();
+            reply.body().deserialize::<(String, String)>().unwrap()
+        });
+        host.wait_for_request();
+        let reply = second.call("Refresh", &("claude", true)).unwrap();
+        let third = host.refresh(&["--force"]);
+        (first.join().unwrap(), reply.body().deserialize::<(String, String)>().unwrap(), third)
+    });
+    assert_eq!(first.0, "rotated", "{first:?}");
+    assert_eq!(second, ("not-due".to_owned(), "another process refreshes it now".to_owned()));
+    assert_eq!(third.outcome, "not-due", "{third}");
+    assert_eq!((host.provider.ledger().grants(), host.provider.ledger().refused()), (1, 0));
+    assert_eq!(login(&host)["refreshToken"], json!(host.live().refresh));
+    assert!(caller.status()["logins"][0]["refresh"]["last_outcome"] == "rotated");
+
+    let told = host.command(&["history", "--json"]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    host.assert_no_token_in(&told);
+    assert_eq!(told.matches("\"refreshed\"").count(), 1, "{told}");
+    host.assert_no_token_in(&daemon.stop());
 }

@@ -21,6 +21,8 @@ mod alerts;
 mod credentials;
 #[path = "system/journal.rs"]
 mod journal;
+#[path = "system/on_bus.rs"]
+mod on_bus;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -151,7 +153,8 @@ fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
     starts = assert_one_restart(&debian, &pair.access, starts);
     pairs.push(pair);
 
-    // (b) temporary file and rename, as every later one.
+    // (b) temporary file and rename, as every later one. The bus is recorded from here on.
+    on_bus::record(&debian);
     let pair = provider.seed("claude");
     world::rotate_by_rename(&debian, &claude::document(&pair, claude::in_seconds(3600)).to_string());
     starts = assert_one_restart(&debian, &pair.access, starts);
@@ -185,6 +188,7 @@ fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
         ],
     );
     journal::assert_examples_tell(&debian);
+    on_bus::assert_it_answers(&debian);
     assert_no_canary(&debian, &pairs);
     debian.exec_user("systemctl --user stop tokensink").ok();
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");
@@ -350,7 +354,10 @@ fn assert_no_canary(debian: &BootedDebian, pairs: &[Pair]) {
             shown += &debian.exec_user(&format!("tokensink status {form}")).both();
         }
         shown += &debian
-            .exec_user("tokensink sync --dry-run --json; tokensink history --json; tokensink doctor")
+            .exec_user(
+                "tokensink sync --dry-run --json; tokensink history --json; tokensink history --svg -; \
+                 tokensink doctor; cat recording",
+            )
             .both();
     }
     assert!(shown.len() > 1000, "there was something to search");

@@ -13,10 +13,12 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+#[path = "support/bus.rs"]
+mod bus;
+
 use std::time::Duration;
 
+use bus::Bus;
 use tokensink::systemd::bus::{BusAddresses, BusError, Scope};
 use tokensink::systemd::job::ServiceManager;
 use tokensink::systemd::outcome::RestartOutcome;
@@ -27,43 +29,6 @@ const SOON: Duration = Duration::from_secs(20);
 const MANAGER: &str = "/org/freedesktop/systemd1";
 const UNIT: &str = "/org/freedesktop/systemd1/unit/gateway_2eservice";
 const JOB: &str = "/org/freedesktop/systemd1/job/7";
-
-/// A message bus of one test.
-struct Bus {
-    daemon: Child,
-    address: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Bus {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut daemon = Command::new("/usr/bin/dbus-daemon")
-            .args(["--session", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
-            .arg(format!("--address=unix:path={}", dir.path().join("bus").display()))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this test needs dbus-daemon (Debian package dbus-daemon)");
-        let mut address = String::new();
-        BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { daemon, address: address.trim().to_owned(), _dir: dir }
-    }
-
-    fn addresses(&self) -> BusAddresses {
-        BusAddresses { session: Some(self.address.clone()), ..BusAddresses::default() }
-    }
-
-    async fn client(&self) -> Connection {
-        zbus::connection::Builder::address(self.address.as_str()).build().await.unwrap()
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        drop(self.daemon.kill());
-        drop(self.daemon.wait());
-    }
-}
 
 /// Errors of the manager's own namespace.
 #[derive(Debug, zbus::DBusError)]

@@ -81,6 +81,10 @@ codes! {
     UnitFailed = "UNIT_FAILED",
     /// The D-Bus of the service manager cannot be reached.
     BusUnavailable = "BUS_UNAVAILABLE",
+    /// Somebody else has our name on the user's bus.
+    BusNameTaken = "BUS_NAME_TAKEN",
+    /// The metrics cannot be written.
+    MetricsFailed = "METRICS_FAILED",
     /// A directory cannot be watched; its files are polled instead.
     WatchLost = "WATCH_LOST",
     /// The clock jumped, or disagrees with a provider's.
@@ -95,6 +99,14 @@ codes! {
     ModeTooWide = "MODE_TOO_WIDE",
     /// An environment variable of the consumer hides the file.
     EnvShadowsFile = "ENV_SHADOWS_FILE",
+}
+
+impl Code {
+    /// Whether only a running daemon can know of it.
+    #[must_use]
+    pub const fn is_daemons_own(self) -> bool {
+        matches!(self, Self::WatchLost | Self::BusNameTaken | Self::MetricsFailed)
+    }
 }
 
 impl fmt::Display for Code {

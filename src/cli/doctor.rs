@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::opinion::{self, Opinion};
-use super::{load, output, status};
+use super::{load, output};
 use crate::base::code::{Code, Severity};
 use crate::base::time::Timestamp;
 use crate::core::agreement::Agreement;
 use crate::core::report::{FindingReport, Report, SinkReport};
+use crate::daemon::look;
 use crate::daemon::store::StateDir;
 use crate::sys::paths::Surroundings;
 
@@ -43,7 +44,7 @@ pub fn run(surroundings: Surroundings, only: Option<&Path>, is_json: bool) -> Ex
         Ok((world, _)) => world,
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
     };
-    let report = status::report(&[], &world, &state);
+    let report = look::report(&[], &world, &state);
     let opinions = match output::block_on(opinion::opinions(&world, &state, &[])) {
         Ok(opinions) => opinions,
         Err(error) => return output::failure(error, Exit::Failed),

@@ -2,14 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::fingerprint::FingerprintKey;
 use crate::config::{self, ConfigDirs, ConfigError, Environment, Loaded};
-use crate::core::memory::Memory;
-use crate::core::report::DaemonReport;
 use crate::daemon::detect;
-use crate::daemon::store::StateDir;
+pub use crate::daemon::look::{daemon, remembered};
 use crate::daemon::world::World;
-use crate::sys::lock::{Probe, ProcessLock};
 use crate::sys::paths::Surroundings;
 
 /// Where configuration is looked for.
@@ -46,21 +42,4 @@ pub fn world(surroundings: Surroundings, only: Option<&Path>) -> Result<(World, 
     let is_configured = !loaded.files.is_empty();
     let settings = if is_configured { loaded.settings } else { detect::settings(&surroundings) };
     Ok((World::new(settings, surroundings), is_configured))
-}
-
-/// What is remembered, read without touching anything; nothing when it cannot be read.
-#[must_use]
-pub fn remembered(state: &StateDir) -> (Memory, Option<FingerprintKey>) {
-    (state.load().unwrap_or_default(), state.key())
-}
-
-/// Whether the daemon of this user runs.
-#[must_use]
-pub fn daemon(state: &StateDir) -> DaemonReport {
-    match ProcessLock::probe(&state.daemon_lock()) {
-        Ok(Probe::Held(holder)) => {
-            DaemonReport { running: true, pid: holder.map(|h| h.pid), since: holder.map(|h| h.since) }
-        }
-        Ok(Probe::Free) | Err(_) => DaemonReport::default(),
-    }
 }

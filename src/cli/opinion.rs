@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::status;
 use crate::core::agreement::{self, Agreement, Ours, Said};
+use crate::daemon::look;
 use crate::daemon::order::OfSink;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
@@ -51,7 +51,7 @@ pub async fn opinions(world: &World, state: &StateDir, logins: &[String]) -> Vec
     let mut opinions = Vec::new();
     for sink in world.settings.sinks.iter().filter(|sink| is_wanted(sink.login.as_str())) {
         let Some(instance) = OfSink::of(world, sink) else { continue };
-        let report = status::report(&[sink.login.to_string()], world, state);
+        let report = look::report(&[sink.login.to_string()], world, state);
         for agent in instance.agents() {
             let Some(answer) = instance.health(&agent).await else { continue };
             let answer = answer.map(|(way, said)| {

@@ -1,6 +1,5 @@
 //! `tokensink status`: one read of everything; offline, no network, nothing written.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -8,21 +7,11 @@ use std::path::Path;
 use super::args::{CheckKind, StatusArguments};
 use super::exit::Exit;
 use super::{live, load, opinion, output};
-use crate::base::code::{Code, Severity};
-use crate::base::fingerprint::FingerprintKey;
-use crate::base::id::LoginId;
 use crate::base::time::{Timestamp, short_duration};
-use crate::core::clock::Judgement;
-use crate::core::health;
-use crate::core::memory::Memory;
-use crate::core::model::Observed;
-use crate::core::plan;
-use crate::core::report::{Facts, LoginReport, Report};
-use crate::core::schedule::{Step, Way};
-use crate::daemon::refresh;
+use crate::core::metrics;
+use crate::core::report::{LoginReport, Report};
+use crate::daemon::look;
 use crate::daemon::store::StateDir;
-use crate::daemon::world::World;
-use crate::sys::clock;
 use crate::sys::paths::Surroundings;
 
 /// Runs the command.
@@ -39,13 +28,13 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
     }
     if arguments.watch && std::io::stdout().is_terminal() {
         let colours = world.surroundings.variable("NO_COLOR").is_none_or(str::is_empty);
-        return live::run(colours, || report(&arguments.logins, &world, &state));
+        return live::run(colours, || look::report(&arguments.logins, &world, &state));
     }
-    let report = report(&arguments.logins, &world, &state);
+    let report = look::report(&arguments.logins, &world, &state);
     match () {
         () if arguments.json => output::print_json(&report),
         () if arguments.simple => output::print(&format!("{}\n", report.simple)),
-        () if arguments.prometheus => output::print(&prometheus(&report)),
+        () if arguments.prometheus => output::print(&metrics::render(&report)),
         () => output::print(&full(&report)),
     }
     if arguments.probe {
@@ -59,68 +48,6 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
         Some(CheckKind::Login) => Exit::Check(report.check),
         Some(CheckKind::Access) => Exit::Check(report.check_access),
     }
-}
-
-/// What is to be seen now of those logins, or of all when none is named.
-pub(super) fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
-    let (memory, key) = load::remembered(state);
-    world.recall(&memory);
-    let seen = world.observe();
-    let now = clock::now();
-    // Without a key nothing is remembered by fingerprint either: any key compares as well.
-    let compare = key.clone().unwrap_or_else(|| FingerprintKey::new([0; FingerprintKey::LEN]));
-    let plan = plan::plan(&world.desired, &seen.observed, &memory, &compare, now);
-    let clock = memory.clock.judge(&clock::reading());
-    let mut findings = health::findings(&world.desired, &seen.observed, &memory, &plan, &compare, &clock);
-    // What the daemon alone can know: directories it cannot watch.
-    findings.extend(
-        memory.findings.iter().filter(|o| o.finding.code == Code::WatchLost).map(|open| open.finding.clone()),
-    );
-    let facts = Facts {
-        desired: &world.desired,
-        observed: &seen.observed,
-        plan: &plan,
-        memory: &memory,
-        findings: &findings,
-        key: key.as_ref(),
-        next_refresh: next_refreshes(world, state, &seen.observed, &memory, &compare, &clock),
-        owners: owners(world, &memory),
-        daemon: load::daemon(state),
-        now,
-    };
-    Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
-}
-
-/// Who renews the logins that are renewed from here.
-fn owners(world: &World, memory: &Memory) -> BTreeMap<LoginId, &'static str> {
-    let owned = world.settings.logins.iter().filter_map(|login| {
-        let cli = refresh::cli_of(world, login);
-        let way = refresh::way(login, memory.logins.get(&login.id), cli.as_ref(), None).ok()?;
-        Some((login.id.clone(), if way == Way::Direct { "tokensink" } else { "cli" }))
-    });
-    owned.collect()
-}
-
-/// When the daemon would refresh each login, as the wall clock will show it.
-fn next_refreshes(
-    world: &World,
-    state: &StateDir,
-    observed: &Observed,
-    memory: &Memory,
-    key: &FingerprintKey,
-    clock: &Judgement,
-) -> BTreeMap<LoginId, Timestamp> {
-    let next = world.settings.logins.iter().filter_map(|login| {
-        let known = memory.logins.get(&login.id);
-        let way = refresh::way(login, known, refresh::cli_of(world, login).as_ref(), None);
-        let credential = refresh::credential(observed, &login.id);
-        match refresh::step(state, login, credential, memory, way, key, clock) {
-            Step::Refresh | Step::Resolve | Step::AskTime => Some((login.id.clone(), clock.wall)),
-            Step::Wait(at) => Some((login.id.clone(), at.moved(clock.ahead()))),
-            Step::Rest(_) => None,
-        }
-    });
-    next.collect()
 }
 
 fn full(report: &Report) -> String {
@@ -200,47 +127,4 @@ fn login_line(login: &LoginReport, now: Timestamp) -> String {
         parts.push(format!("log in again by {at}"));
     }
     parts.join(", ")
-}
-
-/// Metrics, for a textfile collector or a scrape through a wrapper.
-fn prometheus(report: &Report) -> String {
-    let mut text = String::new();
-    let mut metric = |name: &str, help: &str, samples: Vec<(String, i64)>| {
-        let _ = writeln!(text, "# HELP tokensink_{name} {help}\n# TYPE tokensink_{name} gauge");
-        for (labels, value) in samples {
-            let _ = writeln!(text, "tokensink_{name}{labels} {value}");
-        }
-    };
-    let up = i64::from(report.daemon.running);
-    metric("daemon_running", "Whether the daemon runs.", vec![(String::new(), up)]);
-    let of_logins = |value: &dyn Fn(&LoginReport) -> Option<i64>| {
-        let samples =
-            report.logins.iter().filter_map(|l| Some((format!("{{login=\"{}\"}}", l.id), value(l)?)));
-        samples.collect::<Vec<_>>()
-    };
-    metric("login_ok", "Whether the login needs nobody.", of_logins(&|l| Some(i64::from(l.state == "ok"))));
-    metric(
-        "access_expires_timestamp_seconds",
-        "When the access token ends.",
-        of_logins(&|l| l.access_expires_at.map(|at| at.as_millis() / 1000)),
-    );
-    metric(
-        "login_deadline_timestamp_seconds",
-        "When the login ends, refreshes or not.",
-        of_logins(&|l| l.login_deadline.map(|at| at.as_millis() / 1000)),
-    );
-    let sinks = report.sinks.iter().map(|s| {
-        let agent = s.agent.as_deref().unwrap_or("");
-        (format!("{{sink=\"{}\",agent=\"{agent}\"}}", s.id), i64::from(s.state == "current"))
-    });
-    metric("sink_current", "Whether the sink holds the current generation.", sinks.collect());
-    let gateways =
-        report.gateways.iter().map(|g| (format!("{{gateway=\"{}\"}}", g.id), i64::from(g.applied)));
-    metric("gateway_applied", "Whether nothing waits to be applied.", gateways.collect());
-    let findings = [Severity::Notice, Severity::Warning, Severity::Critical].map(|severity| {
-        let count = report.findings.iter().filter(|f| f.severity == severity).count();
-        (format!("{{severity=\"{}\"}}", severity.as_str()), i64::try_from(count).unwrap_or(i64::MAX))
-    });
-    metric("findings", "Open findings.", findings.to_vec());
-    text
 }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::args::SyncArguments;
 use super::exit::Exit;
 use super::{load, output};
+use crate::base::code::Finding;
 use crate::base::credential::SourceReading;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::LoginId;
@@ -183,10 +184,18 @@ async fn settled_pass(
     state: &StateDir,
     key: &FingerprintKey,
 ) -> Result<PassReport, PassError> {
+    // What a running daemon alone can know is not over because a command cannot know it.
+    let own: Vec<Finding> = if load::daemon(state).running {
+        let open = load::remembered(state).0.findings.into_iter().map(|open| open.finding);
+        open.filter(|finding| finding.code.is_daemons_own()).collect()
+    } else {
+        Vec::new()
+    };
     let mut settling = Settling::default();
     loop {
         let mut look = || {
             let mut seen = world.observe();
+            seen.observed.own.clone_from(&own);
             settling.observe(&mut seen.observed, clock::monotonic());
             seen
         };

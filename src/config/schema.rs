@@ -51,6 +51,7 @@ pub const ROOT: Shape = Shape {
     keys: &[
         ("daemon", Type::Table(&DAEMON)),
         ("status", Type::Table(&STATUS)),
+        ("metrics", Type::Table(&METRICS)),
         ("login", Type::Entries(&LOGIN)),
         ("sink", Type::Entries(&SINK)),
         ("gateway", Type::Entries(&GATEWAY)),
@@ -63,6 +64,8 @@ pub const ROOT: Shape = Shape {
 pub const DAEMON: Shape = Shape { header: "[daemon]", has_id: false, keys: &[("poll", Type::Duration)] };
 /// `[status]`.
 pub const STATUS: Shape = Shape { header: "[status]", has_id: false, keys: &[("warn", Type::Duration)] };
+/// `[metrics]`.
+pub const METRICS: Shape = Shape { header: "[metrics]", has_id: false, keys: &[("textfile", Type::Text)] };
 /// `[[login]]`.
 pub const LOGIN: Shape = Shape {
     header: "[[login]]",

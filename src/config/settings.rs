@@ -15,6 +15,8 @@ pub struct Settings {
     pub poll: Duration,
     /// The `--check` threshold: what ends within this time is expiring.
     pub warn: Duration,
+    /// Where metrics are written for a textfile collector; absent: nowhere.
+    pub textfile: Option<PathBuf>,
     /// The logins, in the order of the configuration.
     pub logins: Vec<LoginSettings>,
     /// The sinks, in the order of the configuration.

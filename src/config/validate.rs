@@ -8,7 +8,7 @@ use super::entries;
 use super::error::ConfigError;
 use super::expand::Environment;
 use super::fragment::{Node, Table, Value};
-use super::schema::{ALERT, ALERTS, DAEMON, STATUS};
+use super::schema::{ALERT, ALERTS, DAEMON, METRICS, STATUS};
 use super::section::{Gaps, Reader, Section};
 use super::settings::{AlertingSettings, Settings};
 use super::show::ShownValue;
@@ -28,6 +28,9 @@ pub fn validate(
     let poll = r.duration_or(&daemon, "poll", "60s", check::POLL);
     let status = Section::new(root.get("status"), &STATUS, "status".to_owned());
     let warn = r.duration_or(&status, "warn", "24h", check::AHEAD);
+
+    let metrics = Section::new(root.get("metrics"), &METRICS, "metrics".to_owned());
+    let textfile = r.optional_path(&metrics, "textfile");
 
     let logins: Vec<_> = list(root, "login").iter().filter_map(|node| entries::login(r, node)).collect();
     let known = entries::known_logins(list(root, "login"));
@@ -49,6 +52,7 @@ pub fn validate(
     let settings = Settings {
         poll,
         warn,
+        textfile,
         logins: logins.into_iter().map(|placed| placed.value).collect(),
         sinks: sinks.into_iter().map(|placed| placed.value).collect(),
         gateways,

@@ -93,6 +93,7 @@ pub fn findings(
         let summary = format!("{path} cannot be watched ({reason}); it is polled instead");
         found.push(Finding::new(Code::WatchLost, Severity::Warning, path, summary));
     }
+    found.extend(observed.own.iter().cloned());
     each_once(found)
 }
 

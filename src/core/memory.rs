@@ -47,6 +47,11 @@ pub struct Memory {
     pub alerts: AlertMemory,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What is remembered of a login.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -55,6 +60,9 @@ pub struct LoginMemory {
     pub account: Option<String>,
     /// The generations seen, oldest first.
     pub lineage: Vec<GenerationRecord>,
+    /// How many generations were new here, ever; the lineage holds the newest of them.
+    #[serde(skip_serializing_if = "is_none")]
+    pub rotations: u64,
     /// The refreshes made from here.
     pub refresh: RefreshMemory,
     /// The generation that a refresh of ours made last.
@@ -189,6 +197,9 @@ pub struct TargetMemory {
     pub generation: Option<Fingerprint>,
     /// When we last wrote it.
     pub written_at: Option<Timestamp>,
+    /// How often it was written from here, ever.
+    #[serde(skip_serializing_if = "is_none")]
+    pub writes: u64,
     /// When somebody replaced our content with an older one, oldest first.
     pub clobbered_at: Vec<Timestamp>,
     /// Who did it, where that could be seen.
@@ -223,7 +234,7 @@ impl TargetMemory {
 }
 
 /// What a gateway was last made to do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LastAction {
     /// Nothing.
@@ -258,6 +269,9 @@ pub struct GatewayMemory {
     pub pending: Option<Pending>,
     /// What was done last.
     pub last_action: LastAction,
+    /// How often each action was done, ever.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<LastAction, u64>,
     /// When that ended.
     pub last_at: Option<Timestamp>,
     /// When it was last restarted or made anew from here.

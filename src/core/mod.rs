@@ -13,6 +13,7 @@ pub mod families;
 pub mod fit;
 pub mod health;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod order;
 pub mod plan;

@@ -177,6 +177,8 @@ pub struct Observed {
     pub targets: Vec<ObservedTarget>,
     /// Directories that cannot be watched, with the reason.
     pub unwatched: Vec<(String, String)>,
+    /// Findings that only a running daemon can know of.
+    pub own: Vec<Finding>,
 }
 
 impl Observed {

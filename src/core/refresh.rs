@@ -6,6 +6,7 @@
 //! R2: a dead or unknown token stops everything until the generation changes, or a person forces it.
 //! R3: a clock jump alone spends nothing: times here are believed ones, see `core::clock`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ const BLOCKED_WAIT: Duration = Duration::from_secs(4 * 3600);
 const BUSY_WAIT: Duration = Duration::from_secs(60);
 
 /// How a refresh ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// Both tokens are new.
@@ -45,6 +46,17 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Rotated,
+        Self::Kept,
+        Self::Adopted,
+        Self::Rejected,
+        Self::NotSent,
+        Self::Failed,
+        Self::Unknown,
+    ];
+
     /// The word used in JSON and in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -107,6 +119,9 @@ pub struct RefreshMemory {
     pub not_before: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// How often each ending was noted, ever.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<Ended, u64>,
 }
 
 impl RefreshMemory {
@@ -114,6 +129,7 @@ impl RefreshMemory {
     pub fn note(&mut self, outcome: &Outcome, now: Timestamp) {
         self.last_at = Some(now);
         self.last_ended = Some(outcome.ended);
+        *self.counts.entry(outcome.ended).or_default() += 1;
         self.detail.clone_from(&outcome.detail);
         self.requests.retain(|at| now.since(*at) < DAY && *at <= now);
         if outcome.is_spent {

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::apply;
 use super::health;
-use super::memory::{LoginMemory, Memory};
+use super::memory::{LastAction, LoginMemory, Memory};
 use super::model::{Desired, DesiredLogin, Observed, ObservedSource, Plan};
-use super::refresh::Stop;
+use super::refresh::{Ended, Stop};
 use super::verdict::{self, Check, LoginState, Verdict};
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::{Credential, SourceReading};
@@ -86,6 +86,9 @@ pub struct LoginReport {
     pub refreshable: bool,
     /// The access token's fingerprint; `null` until there is a key.
     pub fingerprint: Option<Fingerprint>,
+    /// How many generations were new, ever.
+    #[serde(skip)]
+    pub rotations: u64,
     /// The source.
     pub path: String,
     /// Who refreshes it, and how that went.
@@ -108,6 +111,9 @@ pub struct RefreshReport {
     pub next_at: Option<Timestamp>,
     /// Why there is none.
     pub blocked: Option<String>,
+    /// How often each ending was noted, ever.
+    #[serde(skip)]
+    pub counts: BTreeMap<Ended, u64>,
 }
 
 /// One target of a sink.
@@ -129,6 +135,9 @@ pub struct SinkReport {
     pub code: Option<Code>,
     /// When it was last written from here.
     pub written_at: Option<Timestamp>,
+    /// How often it was written from here, ever.
+    #[serde(skip)]
+    pub writes: u64,
 }
 
 /// One gateway.
@@ -152,6 +161,9 @@ pub struct GatewayReport {
     pub last_at: Option<Timestamp>,
     /// Whether it answered its probe after that; `null` without a probe.
     pub ready: Option<bool>,
+    /// How often each action was done, ever.
+    #[serde(skip)]
+    pub counts: BTreeMap<LastAction, u64>,
 }
 
 /// One finding with its age.
@@ -196,6 +208,17 @@ pub struct Facts<'a> {
     pub daemon: DaemonReport,
     /// When the world was looked at.
     pub now: Timestamp,
+}
+
+/// The worst state of all logins; missing when there is none.
+#[must_use]
+pub fn overall(desired: &Desired, observed: &Observed, memory: &Memory, now: Timestamp) -> LoginState {
+    let states = desired.logins.iter().filter_map(|login| {
+        let reading = &observed.source(&login.id)?.reading;
+        let is_refused = health::is_refused(memory.logins.get(&login.id));
+        Some(verdict::judge(reading, is_refused, desired.warn, now).state)
+    });
+    states.max_by_key(|state| state.rank()).unwrap_or(LoginState::Missing)
 }
 
 impl Report {
@@ -268,6 +291,7 @@ fn login_report(
         login_deadline: credential.and_then(|c| c.login_deadline),
         refreshable,
         fingerprint: credential.and_then(|c| facts.key.map(|k| k.fingerprint(&c.access))),
+        rotations: known.map_or(0, |k| k.rotations),
         path: source.path.clone(),
         refresh: RefreshReport {
             mode: login.refresh_mode,
@@ -276,6 +300,7 @@ fn login_report(
             last_outcome: known.and_then(|k| k.refresh.last_ended).map(|e| e.as_str().to_owned()),
             next_at: facts.next_refresh.get(&login.id).copied(),
             blocked: blocked_of(known),
+            counts: known.map(|k| k.refresh.counts.clone()).unwrap_or_default(),
         },
     }
 }
@@ -297,16 +322,23 @@ fn blocked_of(known: Option<&LoginMemory>) -> Option<String> {
 
 fn sink_reports(facts: &Facts<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<SinkReport> {
     let reports = facts.desired.sinks.iter().filter(|s| is_wanted(s.login.as_str())).flat_map(|sink| {
-        facts.plan.targets.iter().filter(|t| t.id.sink == sink.id).map(|target| SinkReport {
-            id: sink.id.to_string(),
-            login: sink.login.to_string(),
-            kind: sink.kind,
-            agent: Some(target.id.part.clone()).filter(|p| !p.is_empty()),
-            path: target.path.clone(),
-            state: target.state.as_str(),
-            code: target.code,
-            written_at: facts.memory.targets.get(&target.id.to_string()).and_then(|t| t.written_at),
-        })
+        facts
+            .plan
+            .targets
+            .iter()
+            .filter(|t| t.id.sink == sink.id)
+            .map(|target| (target, facts.memory.targets.get(&target.id.to_string())))
+            .map(|(target, known)| SinkReport {
+                id: sink.id.to_string(),
+                login: sink.login.to_string(),
+                kind: sink.kind,
+                agent: Some(target.id.part.clone()).filter(|p| !p.is_empty()),
+                path: target.path.clone(),
+                state: target.state.as_str(),
+                code: target.code,
+                written_at: known.and_then(|t| t.written_at),
+                writes: known.map_or(0, |t| t.writes),
+            })
     });
     reports.collect()
 }
@@ -332,6 +364,7 @@ fn gateway_reports(facts: &Facts<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<G
             last_action: known.last_action.as_str(),
             last_at: known.last_at,
             ready: known.ready,
+            counts: known.counts,
         }
     });
     reports.collect()

@@ -25,6 +25,17 @@ pub enum LoginState {
 }
 
 impl LoginState {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Expiring,
+        Self::Expired,
+        Self::Missing,
+        Self::Husk,
+        Self::LoginNeeded,
+        Self::Unreadable,
+    ];
+
     /// The word used in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

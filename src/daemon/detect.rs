@@ -22,6 +22,7 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
     let mut settings = Settings {
         poll: Duration::from_secs(60),
         warn: DAY,
+        textfile: None,
         logins: Vec::new(),
         sinks: Vec::new(),
         gateways: Vec::new(),

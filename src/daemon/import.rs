@@ -104,6 +104,7 @@ impl<'a> Import<'a> {
             known.moved = None;
             known.refresh = RefreshMemory {
                 requests: std::mem::take(&mut known.refresh.requests),
+                counts: std::mem::take(&mut known.refresh.counts),
                 ..RefreshMemory::default()
             };
             let record = GenerationRecord::of(&landing.credential, self.key, &judgement);

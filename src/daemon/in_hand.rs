@@ -13,17 +13,20 @@ use tokio::task::JoinSet;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::time::Timestamp;
+use crate::config::settings::LoginSettings;
 use crate::core::memory::Memory;
 use crate::core::model::{Delivery, Observed, TargetId};
 use crate::core::refresh::Outcome;
 use crate::core::schedule::{Step, Way};
 use crate::daemon::apply::{self, Attempt};
+use crate::daemon::asked;
 use crate::daemon::delivery;
 use crate::daemon::journal;
 use crate::daemon::pass::{PassError, PassReport};
 use crate::daemon::refresh;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
+use crate::dbus::{Answer, Refreshed};
 use crate::gateway::unit::Managers;
 use crate::sys::clock;
 
@@ -47,6 +50,8 @@ pub enum Completed {
     Delivered(Delivery, Result<Result<(), String>, PassError>),
     /// A refresh of a login.
     Refreshed(LoginId, Result<Outcome, PassError>),
+    /// A refresh of a login that somebody asked for, and who.
+    Asked(LoginId, Box<asked::Done>, oneshot::Sender<Answer<Refreshed>>),
     /// A server was asked for the time.
     AskedTime(Result<(), PassError>),
 }
@@ -187,6 +192,31 @@ impl InHand {
         next.map(|at| at.since(report.clock.now))
     }
 
+    /// Starts a refresh that somebody asked for; there is never a second one of a login.
+    pub fn start_asked(
+        &mut self,
+        world: &Rc<World>,
+        state: &StateDir,
+        key: &FingerprintKey,
+        login: &LoginSettings,
+        is_forced: bool,
+        reply: oneshot::Sender<Answer<Refreshed>>,
+    ) {
+        if !self.refreshing.insert(login.id.clone()) {
+            let (outcome, detail) = asked::Done::UNDER_WAY.words();
+            // Who went away is not told.
+            drop(reply.send(Ok((outcome.to_owned(), detail.to_owned()))));
+            return;
+        }
+        let (world, state, key, login) = (Rc::clone(world), state.clone(), key.clone(), login.clone());
+        self.tasks.spawn_local(async move {
+            let asked =
+                asked::Asked { world: &world, state: &state, key: &key, login: &login, via: None, is_forced };
+            let done = asked::refresh(&asked).await;
+            Completed::Asked(login.id.clone(), Box::new(done), reply)
+        });
+    }
+
     /// The next action that ends; never, while there is none in hand.
     pub async fn next(&mut self) -> Completed {
         match self.tasks.join_next().await {
@@ -217,6 +247,14 @@ impl InHand {
                         self.refresh_held.insert(login, clock::monotonic().saturating_add(REFRESH_HOLD));
                     }
                 }
+            }
+            Completed::Asked(login, done, reply) => {
+                self.refreshing.remove(&login);
+                if let asked::Done::Ended(outcome) = &*done {
+                    journal::refreshed(&login, outcome);
+                }
+                let (outcome, detail) = done.words();
+                drop(reply.send(Ok((outcome.to_owned(), detail.to_owned()))));
             }
             Completed::AskedTime(outcome) => {
                 self.is_asking_time = false;

@@ -3,15 +3,19 @@
 
 pub mod alerting;
 pub mod apply;
+pub mod asked;
 pub mod containers;
 pub mod delivery;
 pub mod detect;
+pub mod door;
 pub mod export;
 pub mod history;
 pub mod import;
 pub mod in_hand;
 pub mod journal;
 pub mod login;
+pub mod look;
+pub mod metrics;
 pub mod model;
 pub mod order;
 pub mod pass;

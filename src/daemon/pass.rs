@@ -350,6 +350,7 @@ impl Passes<'_> {
             let target = memory.targets.entry(key).or_default();
             target.generation = Some(write.generation.clone());
             target.written_at = Some(now);
+            target.writes += 1;
             target.failure = None;
             let mut overwritten_by = None;
             if write.reason == WriteReason::Clobbered {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::base::code::{Code, Finding, Severity};
 use crate::base::fingerprint::FingerprintKey;
 use crate::config::{self, ConfigDirs, ConfigError};
 use crate::core::event::What;
@@ -19,14 +20,18 @@ use crate::core::model::Delivery;
 use crate::core::schedule;
 use crate::daemon::alerting::{Alerting, Sent};
 use crate::daemon::apply;
+use crate::daemon::door::{self, Batch, Door};
 use crate::daemon::history;
 use crate::daemon::in_hand::{self, Completed, InHand};
 use crate::daemon::journal;
+use crate::daemon::look;
+use crate::daemon::metrics::Textfile;
 use crate::daemon::pass::{PassReport, Passes};
 use crate::daemon::settle::Settling;
 use crate::daemon::store::{StateDir, StoreError};
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::world::World;
+use crate::dbus::{self, Asked, Refusal, Synced};
 use crate::sys::alarm::{Alarm, ClockWatch};
 use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::paths::Surroundings;
@@ -119,8 +124,10 @@ pub async fn run(start: Start) -> Result<(), DaemonError> {
     let why = daemon.serve().await?;
     daemon.supervisor.stopping(&format!("stopping: {why}"));
     tokio::join!(daemon.in_hand.finish(), daemon.alerting.finish(&daemon.state));
+    daemon.textfile.end(&daemon.world, &daemon.state);
     history::note(&daemon.state, [What::Stopped { why: why.to_owned() }]);
     journal::stopped(why);
+    daemon.door.close().await;
     Ok(())
 }
 
@@ -153,6 +160,7 @@ enum Event {
     ClockChanged,
     Completed(Box<Completed>),
     Told(Sent),
+    Asked(Asked),
     Reload,
     Stop(&'static str),
 }
@@ -176,6 +184,12 @@ struct Daemon {
     watched: Vec<PathBuf>,
     headline: String,
     last_turn: Duration,
+    /// When a caller was last told how things are.
+    last_look: Duration,
+    door: Door,
+    textfile: Textfile,
+    /// What the last turn came to; `None` when its pass failed.
+    synced: Option<Synced>,
 }
 
 impl Daemon {
@@ -198,6 +212,10 @@ impl Daemon {
             watched: Vec::new(),
             headline: String::new(),
             last_turn: Duration::ZERO,
+            last_look: Duration::ZERO,
+            door: Door::open(&world, start.version),
+            textfile: Textfile::default(),
+            synced: None,
             start,
             world: Rc::new(world),
             state,
@@ -269,6 +287,11 @@ impl Daemon {
                         continue;
                     }
                 }
+                Event::Asked(asked) => {
+                    let batch = self.door.batch(asked);
+                    self.asked(batch).await?;
+                    continue;
+                }
             }
             self.turn().await?;
         }
@@ -281,11 +304,7 @@ impl Daemon {
             _ = self.terminate.recv() => Ok(Event::Stop("SIGTERM")),
             _ = self.interrupt.recv() => Ok(Event::Stop("SIGINT")),
             hint = self.watcher.next() => {
-                let quiet = clock::monotonic().saturating_sub(self.last_turn);
-                // A sleep of no time at all would still last a tick of the timer, a millisecond.
-                if let Some(pause) = COALESCE.checked_sub(quiet).filter(|pause| !pause.is_zero()) {
-                    tokio::time::sleep(pause).await;
-                }
+                coalesce(self.last_turn).await;
                 Ok(Event::Files(hint))
             }
             done = self.in_hand.next() => Ok(Event::Completed(Box::new(done))),
@@ -293,19 +312,52 @@ impl Daemon {
             _ = self.hangup.recv() => Ok(Event::Reload),
             changed = self.clock_watch.changed() => changed.map(|()| Event::ClockChanged).map_err(system),
             fired = self.alarm.fired() => fired.map(|()| Event::Time).map_err(system),
+            // Last: no number of calls keeps the loop from anything else.
+            asked = self.door.next() => Ok(Event::Asked(asked)),
         }
+    }
+
+    /// Answers what was asked over D-Bus: with one look, and with one turn, however many asked.
+    async fn asked(&mut self, batch: Batch) -> Result<(), DaemonError> {
+        for (id, is_forced, reply) in batch.refreshes {
+            match self.world.settings.logins.iter().find(|login| login.id.as_str() == id) {
+                Some(login) => {
+                    let (world, state, key) = (&self.world, &self.state, &self.key);
+                    self.in_hand.start_asked(world, state, key, login, is_forced, reply);
+                }
+                // Who went away is not told.
+                None => drop(reply.send(Err(Refusal::UnknownLogin))),
+            }
+        }
+        if !batch.reports.is_empty() {
+            coalesce(self.last_look).await;
+            let report = look::report(&[], &self.world, &self.state);
+            let json = serde_json::to_string(&report).map_err(|_| Refusal::Failed);
+            for reply in batch.reports {
+                drop(reply.send(json.clone()));
+            }
+            self.last_look = clock::monotonic();
+        }
+        if !batch.syncs.is_empty() || batch.is_name_changed {
+            coalesce(self.last_turn).await;
+            self.turn().await?;
+            door::answer(batch.syncs, self.synced);
+        }
+        Ok(())
     }
 
     /// One turn: a pass, what follows from it, the next alarm, the watchdog.
     async fn turn(&mut self) -> Result<(), DaemonError> {
         self.watch();
         let passes = Passes { world: &self.world, state: &self.state, key: &self.key };
+        let own = self.own_findings();
         let settling = &mut self.settling;
         let unwatched = &self.unwatched;
         let world = &self.world;
         let mut look = || {
             let mut seen = world.observe();
             seen.observed.unwatched.clone_from(unwatched);
+            seen.observed.own.clone_from(&own);
             settling.observe(&mut seen.observed, clock::monotonic());
             seen
         };
@@ -315,6 +367,7 @@ impl Daemon {
         };
         let result = passes.pass_and_begin(&mut look, &mut begin).await;
         let mut next = self.poll();
+        self.synced = result.as_ref().ok().map(door::synced);
         match result {
             Ok(report) => {
                 journal::report(&report);
@@ -327,6 +380,7 @@ impl Daemon {
             // Nothing was done; the files are as they were, and the next turn plans anew.
             Err(error) => tracing::error!("pass failed, trying again: {error}"),
         }
+        self.textfile.turn(&self.world, &self.state);
         if let Some(again) = self.settling.look_again(clock::monotonic()) {
             next = next.min(again);
         }
@@ -337,6 +391,22 @@ impl Daemon {
         self.supervisor.watchdog();
         self.last_turn = clock::monotonic();
         Ok(())
+    }
+
+    /// What only a running daemon can know.
+    fn own_findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if self.door.is_taken {
+            let summary =
+                "another program has this name on the bus: calls go there, and nothing is told here";
+            found.push(Finding::new(Code::BusNameTaken, Severity::Notice, dbus::NAME, summary));
+        }
+        if let (Some(why), Some(path)) = (&self.textfile.failure, &self.world.settings.textfile) {
+            let path = path.display().to_string();
+            let summary = format!("the metrics cannot be written to {path}: {why}");
+            found.push(Finding::new(Code::MetricsFailed, Severity::Warning, path, summary));
+        }
+        found
     }
 
     /// The longest time until the next turn.
@@ -362,6 +432,7 @@ impl Daemon {
             &report.findings,
             report.clock.now,
         );
+        self.door.publish(&self.world, &report, &line);
         let observed = Rc::new(report.observed);
         for delivery in report.deliveries {
             if apply::held_back(&report.memory, &delivery, report.at).is_none() {
@@ -396,5 +467,14 @@ impl Daemon {
             }
             Err(error) => tracing::error!("configuration is not valid, keeping the previous one: {error}"),
         }
+    }
+}
+
+/// Waits until a turn, or a look, that follows the last one closely is one for all that came meanwhile.
+async fn coalesce(last: Duration) {
+    let quiet = clock::monotonic().saturating_sub(last);
+    // A sleep of no time at all would still last a tick of the timer, a millisecond.
+    if let Some(pause) = COALESCE.checked_sub(quiet).filter(|pause| !pause.is_zero()) {
+        tokio::time::sleep(pause).await;
     }
 }

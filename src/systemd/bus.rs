@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -27,6 +28,9 @@ pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a bus without a service manager is given to get one. systemd 252 joins a bus it has
 /// just started within milliseconds; on a bus of its own (`dbus-run-session`) it never does.
 const MANAGER_JOINS: Duration = Duration::from_millis(500);
+
+/// Messages that may wait to be looked at, on a connection on which anybody of the user may call.
+const MOST_QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 
@@ -149,6 +153,22 @@ pub(super) async fn connect(scope: Scope, addresses: &BusAddresses) -> Result<Li
         }
     }
     Err(BusError::Unreachable { attempts })
+}
+
+/// Connects to the bus of the user, whoever is on it.
+///
+/// # Errors
+/// As the ways to it failed.
+pub async fn user_bus(addresses: &BusAddresses) -> Result<zbus::Connection, BusError> {
+    let mut failed = BusError::NoAddress;
+    for way in ways(Scope::User, addresses).into_iter().filter(|way| way.private.is_none()) {
+        let builder = zbus::connection::Builder::address(way.address.as_str()).max_queued(MOST_QUEUED);
+        match call("connect", builder.build()).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 async fn reach(way: &Way) -> Result<(zbus::Connection, Option<String>), BusError> {

@@ -326,7 +326,7 @@ pub fn load(folder: &Path) -> Result<Case, String> {
             warn: Duration::from_secs(24 * 3600),
             ahead: Duration::ZERO,
         },
-        observed: Observed { sources, targets: targets.concat(), unwatched: file.unwatched },
+        observed: Observed { sources, targets: targets.concat(), unwatched: file.unwatched, own: Vec::new() },
         memory: folder.memory(&file.memory),
         now: NOW,
     };

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod alone;
+pub mod bus;
 pub mod cache;
 pub mod claude;
 pub mod cli_host;

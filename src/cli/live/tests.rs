@@ -26,6 +26,7 @@ fn login(id: &str, state: &'static str, ends: i64, seen: Option<i64>, deadline: 
         login_deadline: deadline.map(at),
         refreshable: true,
         fingerprint: None,
+        rotations: 0,
         path: "/home/ann/.claude/.credentials.json".to_owned(),
         refresh: RefreshReport {
             mode: "auto",
@@ -34,6 +35,7 @@ fn login(id: &str, state: &'static str, ends: i64, seen: Option<i64>, deadline: 
             last_outcome: None,
             next_at: (state == "ok").then(|| at(ends - 1)),
             blocked: None,
+            counts: Default::default(),
         },
     }
 }
@@ -48,6 +50,7 @@ fn report() -> Report {
         state,
         code: None,
         written_at: None,
+        writes: 0,
     };
     Report {
         format_version: 1,
@@ -69,6 +72,7 @@ fn report() -> Report {
             last_action: "reload",
             last_at: None,
             ready: None,
+            counts: Default::default(),
         }],
         findings: vec![FindingReport {
             code: Code::LoginNeeded,
