@@ -15,7 +15,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,33 +28,12 @@ use support::login_bench::{Login, LoginBench, get_url};
 use support::looks::contains;
 use support::npm::claude_code;
 use support::provider::ACCOUNT;
-use support::remote::built;
 use support::run::{Ran, run};
+use support::screen::{bench as screen, nothing_is_left, seen, with_program};
 
 const STATE: &str = "srXCDgj9IBldKkak11ZpNtlVViOv44vq-Cn569Vllss";
 /// In every token of the screen.
 const CANARY: &str = "CANARY";
-
-/// A home with a login screen as its `claude`.
-fn screen(words: &str) -> LoginBench {
-    built(&["--example", "login-screen"]);
-    let beside = PathBuf::from(env!("CARGO_BIN_EXE_tokensink"));
-    let bench = with_program(&beside.with_file_name("examples/login-screen"));
-    say(&bench, words);
-    bench
-}
-
-fn say(bench: &LoginBench, words: &str) {
-    fs::write(bench.home.join("screen"), words).unwrap();
-}
-
-fn with_program(program: &Path) -> LoginBench {
-    let bench = LoginBench::new();
-    fs::create_dir_all(bench.home.join(".local/bin")).unwrap();
-    fs::create_dir(bench.home.join(".claude")).unwrap();
-    symlink(program, bench.home.join(".local/bin/claude")).unwrap();
-    bench
-}
 
 /// The URL that was printed, on a line of its own.
 fn url(login: &Login) -> String {
@@ -74,32 +53,6 @@ fn file_of(bench: &LoginBench, id: &str) -> PathBuf {
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-fn seen(bench: &LoginBench) -> String {
-    fs::read_to_string(bench.home.join("seen")).unwrap_or_default()
-}
-
-/// The process numbers that the screen noted under that name.
-fn noted(bench: &LoginBench, name: &str) -> Vec<String> {
-    let seen = seen(bench);
-    let words = seen.split_whitespace().filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    words.map(str::to_owned).collect()
-}
-
-/// Nothing of any attempt is left: no process, no scratch directory.
-#[track_caller]
-fn nothing_is_left(bench: &LoginBench) {
-    for pid in [noted(bench, "pid"), noted(bench, "child")].concat() {
-        until("its processes are gone", 10, || {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
-        });
-    }
-    let attempts = bench.home.join(".local/state/tokensink/attempts");
-    let left = fs::read_dir(attempts).into_iter().flatten().flatten().map(|entry| entry.path());
-    let left: Vec<PathBuf> = left.filter(|path| path.is_dir()).collect();
-    assert_eq!(left, Vec::<PathBuf>::new());
 }
 
 /// The end of an attempt that must not have changed anything.

@@ -3,6 +3,7 @@
 
 pub mod alert;
 pub mod args;
+mod asking;
 pub mod config;
 pub mod doctor;
 pub mod exit;

@@ -136,8 +136,8 @@ fn states(plan: &Plan) -> Vec<Value> {
 }
 
 /// What the command did, over all its turns.
-#[derive(Default)]
-struct Done {
+#[derive(Debug, Default)]
+pub(super) struct Done {
     written: Vec<Written>,
     delivered: Vec<(String, Result<(), String>)>,
     attempts: Vec<Attempt>,
@@ -145,32 +145,37 @@ struct Done {
 
 /// Makes the pass, and says what it did.
 pub(super) async fn sync(arguments: &SyncArguments, world: &World, state: &StateDir) -> Exit {
-    let key = match state.create().and_then(|()| state.key_or_create()) {
-        Ok(key) => key,
-        Err(error) => return output::failure(error, Exit::Failed),
-    };
-    if let Some(login) = &arguments.accept
-        && let Err(why) = accept(login, world, state, &key).await
-    {
-        return output::failure(why, Exit::Failed);
+    match carry_out(arguments.accept.as_deref(), world, state).await {
+        Ok((report, done)) => finish(arguments.json, world, &report, &done),
+        Err(why) => output::failure(why, Exit::Failed),
+    }
+}
+
+/// Makes the pass, with all that follows from it.
+///
+/// # Errors
+/// When it could not be made, in words.
+pub(super) async fn carry_out(
+    accepted: Option<&str>,
+    world: &World,
+    state: &StateDir,
+) -> Result<(PassReport, Done), String> {
+    let key = state.create().and_then(|()| state.key_or_create()).map_err(|error| error.to_string())?;
+    if let Some(login) = accepted {
+        accept(login, world, state, &key).await?;
     }
     let mut done = Done::default();
-    let mut last = None;
-    for _ in 0..TURNS {
-        let report = match settled_pass(world, state, &key).await {
-            Ok(report) => report,
-            Err(error) => return output::failure(error, Exit::Failed),
-        };
-        let acted = follow(world, state, &key, &report, &mut done).await;
+    let mut turn = 1;
+    loop {
+        let report = settled_pass(world, state, &key).await.map_err(|error| error.to_string())?;
+        let acted =
+            follow(world, state, &key, &report, &mut done).await.map_err(|error| error.to_string())?;
         let report = PassReport { written: Vec::new(), ..take_written(report, &mut done) };
-        last = Some(report);
-        match acted {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => return output::failure(error, Exit::Failed),
+        if !acted || turn == TURNS {
+            return Ok((report, done));
         }
+        turn += 1;
     }
-    last.map_or(Exit::Failed, |report| finish(arguments.json, world, &report, &done))
 }
 
 fn take_written(mut report: PassReport, done: &mut Done) -> PassReport {

@@ -12,26 +12,30 @@ use crate::core::setup_token::{self, LIFETIME};
 use crate::sys::clock;
 use crate::sys::tty::{Change, Tty};
 
-/// On a terminal: nothing came for so long after a line, so that the paste is over.
+/// Nothing came for so long after a line, so that the paste is over.
 const PAUSE: Duration = Duration::from_millis(400);
 /// Lines of one paste; more are something else.
 const LINES: usize = 32;
 
 /// Reads one token. `prompt` is called where a person sits at a terminal, once nothing is shown there
-/// any more.
+/// any more. `ends`: the lines end with standard input, and all of them are one paste.
 ///
 /// # Errors
 /// [`Failed::Token`], [`Failed::Late`], or [`Failed::System`] when the terminal cannot be kept from
 /// showing what is typed.
-pub async fn run(patience: Duration, prompt: impl FnOnce()) -> Result<NewLogin, Failed> {
+pub async fn run(
+    lines: &mut Lines,
+    ends: bool,
+    patience: Duration,
+    prompt: impl FnOnce(),
+) -> Result<NewLogin, Failed> {
     let silent = Tty::open(Change::NoEcho);
     let silent =
         silent.map_err(|error| Failed::System(format!("the terminal would show the token: {error}")))?;
     if silent.is_some() {
         prompt();
     }
-    let mut lines = Lines::of_stdin();
-    let reading = read(&mut lines, silent.is_some());
+    let reading = read(lines, silent.is_some() || !ends);
     let text = tokio::time::timeout(patience, reading).await.map_err(|_late| Failed::Late)?;
     let token = setup_token::from_paste(&text).map_err(Failed::Token)?;
     let now = clock::now();
@@ -47,11 +51,11 @@ pub async fn run(patience: Duration, prompt: impl FnOnce()) -> Result<NewLogin, 
     })
 }
 
-/// The lines of one paste on a terminal, of all the input else.
-async fn read(lines: &mut Lines, is_terminal: bool) -> Zeroizing<String> {
+/// The lines of one paste where more may come, of all the input else.
+async fn read(lines: &mut Lines, pauses: bool) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::new());
     for number in 0..LINES {
-        let line = if is_terminal && number > 0 {
+        let line = if pauses && number > 0 {
             tokio::time::timeout(PAUSE, lines.next()).await.unwrap_or(None)
         } else {
             lines.next().await

@@ -21,4 +21,5 @@ pub mod private_manager;
 pub mod provider;
 pub mod remote;
 pub mod run;
+pub mod screen;
 pub mod world;
