@@ -25,6 +25,8 @@ mod stage;
 
 #[path = "daemon/gateways.rs"]
 mod gateways;
+#[path = "daemon/hearing.rs"]
+mod hearing;
 #[path = "daemon/idle.rs"]
 mod idle;
 #[path = "daemon/life.rs"]

@@ -73,6 +73,15 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
         assert_eq!(claw.files_with(&pair.refresh), Vec::<PathBuf>::new());
         assert_eq!(claw.files_with(&pair.access), Vec::<PathBuf>::new());
     }
+    // What its log says when the provider refuses a token that is good by the clock.
+    claw.provider.set(json!({"api_auth": "live"}));
+    let refused = claw.turn();
+    assert!(refused.answer.contains("401"), "{refused:?}");
+    let story = claw.story();
+    let said = story
+        .lines()
+        .filter(|line| line.contains("response provider=anthropic ") && line.contains("status=401"));
+    assert!(said.count() >= 1, "the pattern that the example configuration names: {story}");
     println!("{}", daemon.story());
 }
 

@@ -23,6 +23,8 @@ mod credentials;
 mod journal;
 #[path = "system/on_bus.rs"]
 mod on_bus;
+#[path = "system/log.rs"]
+mod log;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

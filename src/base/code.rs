@@ -73,6 +73,8 @@ codes! {
     HealthDiffers = "HEALTH_DIFFERS",
     /// A gateway does not provably use the current generation.
     NotConverged = "NOT_CONVERGED",
+    /// A gateway's log says that it is answered 401, although it has the current generation.
+    Unauthorized = "UNAUTHORIZED",
     /// A consumer sees an old inode of a file that was replaced.
     StaleInode = "STALE_INODE",
     /// A sink could not be written.

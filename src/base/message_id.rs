@@ -23,6 +23,8 @@ pub const GATEWAY_APPLIED: &str = "fd2ac83d87614d7bb7c7e45cf80c2724";
 pub const GATEWAY_FAILED: &str = "675eba6b2d87492d8a1ca63d914f195a";
 /// A gateway is busy, so that its restart waits, or does not wait any longer.
 pub const GATEWAY_BUSY: &str = "b7c1f2a94e0d4f6b8a3355d20c9e6417";
+/// The log of a gateway says 401 again and again, and something is done about it.
+pub const GATEWAY_UNAUTHORIZED: &str = "5c1d0e7f3ab24c6f9e0d8b1a7f42c395";
 /// A finding was raised.
 pub const FINDING_RAISED: &str = "3d0995ed45f241739c5a0fe382925bb8";
 /// A finding is gone.
@@ -47,6 +49,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("GATEWAY_APPLIED", GATEWAY_APPLIED),
     ("GATEWAY_FAILED", GATEWAY_FAILED),
     ("GATEWAY_BUSY", GATEWAY_BUSY),
+    ("GATEWAY_UNAUTHORIZED", GATEWAY_UNAUTHORIZED),
     ("FINDING_RAISED", FINDING_RAISED),
     ("FINDING_CLEARED", FINDING_CLEARED),
     ("ALERT_SENT", ALERT_SENT),

@@ -164,6 +164,10 @@ fn render(settings: &Settings) -> String {
         if let GatewayKind::Unit { unit, scope } = &gateway.kind {
             let scope = if *scope == UnitScope::User { "user" } else { "system" };
             let _ = writeln!(text, "unit = {}\nscope = \"{scope}\"", quoted(unit));
+            text.push_str(
+                "# A 401 in its journal, as OpenClaw 2026.9.6 writes it, is a reason to look again:\n",
+            );
+            text.push_str("# unauthorized = \"response provider=anthropic .*status=401\"\n");
         }
     }
     text

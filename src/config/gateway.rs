@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::id::{GatewayId, SinkId};
+use crate::core::unauthorized;
 
 use super::check;
 use super::entries::{distinct, id};
@@ -36,7 +37,14 @@ pub fn gateway(r: &mut Reader<'_>, node: &Node, known: &BTreeSet<&str>) -> Optio
     });
     let min_interval = r.duration_or(&s, "min_interval", "10m", check::MIN_INTERVAL);
     let unauthorized = r.optional(&s, "unauthorized", |text| {
-        if text.len() > 1024 { Err("must not be longer than 1024 bytes".to_owned()) } else { Ok(()) }
+        if text.len() > 1024 {
+            Err("must not be longer than 1024 bytes".to_owned())
+        } else if !s.has("unit") && unauthorized::matches(text).is_none() {
+            Err("must be a journal match (FIELD=VALUE) where the gateway has no unit to look a pattern up in"
+                .to_owned())
+        } else {
+            Ok(())
+        }
     });
     Some(GatewaySettings {
         id: id_?,

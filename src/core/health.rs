@@ -12,6 +12,7 @@ use super::memory::{LoginMemory, Memory, TargetMemory};
 use super::model::{Desired, DesiredLogin, DesiredSink, Observed, ObservedSource, Plan, TargetState};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
+use super::unauthorized;
 use super::verdict::{self, LoginState};
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::{Credential, SourceReading};
@@ -83,6 +84,7 @@ pub fn findings(
     found.extend(families::findings(desired, observed, memory, key));
     for gateway in &desired.gateways {
         let Some(known) = memory.gateways.get(&gateway.id) else { continue };
+        found.extend(unauthorized::finding(&gateway.id, memory));
         if let Some((code, severity, summary)) = apply::not_converged(known, gateway, now) {
             let next = known.failure.as_ref().map_or("tokensink sync", |failure| failure.next.as_str());
             found.push(Finding::new(code, severity, gateway.id.as_str(), summary).with_next(next));

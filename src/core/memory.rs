@@ -15,6 +15,7 @@ use crate::core::alert::memory::AlertMemory;
 use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
 use crate::core::model::Force;
 use crate::core::refresh::{RefreshMemory, Stop};
+use crate::core::unauthorized::Refusals;
 use crate::format::container::Inside;
 
 /// How many generations of a login are remembered: three weeks at one rotation in eight hours.
@@ -290,6 +291,9 @@ pub struct GatewayMemory {
     /// The container it runs in, as it was asked last.
     #[serde(default)]
     pub inside: Option<Inside>,
+    /// That its log says 401, and what was done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<Refusals>,
 }
 
 /// A change that a gateway has not been made to use yet. Written before the first rename.

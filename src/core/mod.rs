@@ -22,5 +22,6 @@ pub mod report;
 pub mod schedule;
 pub mod setup_token;
 pub mod token_answer;
+pub mod unauthorized;
 pub mod verdict;
 pub mod windows;

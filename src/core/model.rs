@@ -1,5 +1,6 @@
 //! The words of a pass: what is desired, what was observed, what shall be done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ pub struct DesiredGateway {
     pub apply: ApplyRule,
     /// The least time between two restarts.
     pub min_interval: Duration,
+    /// Its log is listened to.
+    pub is_heard: bool,
 }
 
 /// One place of a sink: a sink over several agents has one target for each.
@@ -179,6 +182,8 @@ pub struct Observed {
     pub unwatched: Vec<(String, String)>,
     /// Findings that only a running daemon can know of.
     pub own: Vec<Finding>,
+    /// How often gateways have said in their logs, since the last look, that they were answered 401.
+    pub refused: BTreeMap<GatewayId, u64>,
 }
 
 impl Observed {

@@ -122,6 +122,9 @@ pub struct RefreshMemory {
     /// How often each ending was noted, ever.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<Ended, u64>,
+    /// A generation whose access token is refused, although it has not ended: it is due, for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Fingerprint>,
 }
 
 impl RefreshMemory {
@@ -130,6 +133,7 @@ impl RefreshMemory {
         self.last_at = Some(now);
         self.last_ended = Some(outcome.ended);
         *self.counts.entry(outcome.ended).or_default() += 1;
+        self.wanted = None;
         self.detail.clone_from(&outcome.detail);
         self.requests.retain(|at| now.since(*at) < DAY && *at <= now);
         if outcome.is_spent {
@@ -263,6 +267,9 @@ pub fn due(
         Spread::Earlier => ends.before(margin + margin.mul_f64(share) / 10),
         Spread::Later => ends.before(margin - margin.mul_f64(share) / 8),
     };
+    if memory.wanted.as_ref() == Some(generation.id) {
+        at = at.min(now);
+    }
     if let Some(held) = held_until(memory, rules.grants_per_day, now) {
         at = at.max(held);
     }

@@ -12,6 +12,7 @@ use crate::core::alert::Message;
 use crate::core::memory::{LastAction, Then};
 use crate::core::model::{Delivery, WriteReason};
 use crate::core::refresh::{Ended, Outcome};
+use crate::core::unauthorized::Step;
 use crate::daemon::apply::Attempt;
 use crate::daemon::pass::PassReport;
 
@@ -56,6 +57,18 @@ pub fn report(report: &PassReport) {
             tokensink_target = %failed.target,
             tokensink_code = "SINK_FAILED",
             "failed to write sink {}: {}", failed.target, failed.why
+        );
+    }
+    for (gateway, step) in &report.unauthorized {
+        let then = match step {
+            Step::Apply => "it is made to use the current generation once more",
+            Step::Refresh => "its login is refreshed, once",
+            Step::Look | Step::Tell => "nothing more is done about it",
+        };
+        tracing::info!(
+            message_id = message_id::GATEWAY_UNAUTHORIZED,
+            tokensink_gateway = %gateway,
+            "the log of gateway {gateway} says 401 again and again; {then}"
         );
     }
     findings(&report.changes.raised, &report.changes.cleared);

@@ -10,6 +10,7 @@ pub mod detect;
 pub mod door;
 pub mod export;
 pub mod history;
+pub mod hearing;
 pub mod import;
 pub mod in_hand;
 pub mod journal;

@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use crate::base::code::Finding;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
-use crate::base::id::LoginId;
+use crate::base::id::{GatewayId, LoginId};
 use crate::base::time::Timestamp;
 use crate::core::clock::Judgement;
 use crate::core::health;
 use crate::core::memory::{FindingChanges, Memory};
 use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, Write, WriteReason};
 use crate::core::plan;
+use crate::core::unauthorized::{self, Step};
 use crate::core::windows::StoreLockKind;
 use crate::daemon::containers;
 use crate::daemon::history;
@@ -120,6 +121,8 @@ pub struct PassReport {
     pub findings: Vec<Finding>,
     /// What changed among the findings.
     pub changes: FindingChanges,
+    /// What was done because the logs of gateways say 401.
+    pub unauthorized: Vec<(GatewayId, Step)>,
     /// When the pass ended, by the wall clock.
     pub at: Timestamp,
     /// What time it was then.
@@ -188,6 +191,7 @@ impl Passes<'_> {
         let deliveries = std::mem::take(&mut plan.deliveries);
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
+        let unauthorized = unauthorized::follow(&mut memory, &self.world.desired, &seen.observed, &plan, now);
         let clock = memory.clock.judge(&clock::reading());
         let findings =
             health::findings(&self.world.desired, &seen.observed, &memory, &plan, self.key, &clock);
@@ -208,6 +212,7 @@ impl Passes<'_> {
             memory,
             findings,
             changes,
+            unauthorized,
             at: now,
             clock,
         };

@@ -22,6 +22,7 @@ use crate::daemon::alerting::{Alerting, Sent};
 use crate::daemon::apply;
 use crate::daemon::door::{self, Batch, Door};
 use crate::daemon::history;
+use crate::daemon::hearing::Hearing;
 use crate::daemon::in_hand::{self, Completed, InHand};
 use crate::daemon::journal;
 use crate::daemon::look;
@@ -157,6 +158,7 @@ fn sole_daemon(state: &StateDir) -> Result<ProcessLock, DaemonError> {
 enum Event {
     Files(Hint),
     Time,
+    Heard,
     ClockChanged,
     Completed(Box<Completed>),
     Told(Sent),
@@ -181,6 +183,7 @@ struct Daemon {
     unwatched: Vec<(String, String)>,
     in_hand: InHand,
     alerting: Alerting,
+    hearing: Hearing,
     watched: Vec<PathBuf>,
     headline: String,
     last_turn: Duration,
@@ -209,6 +212,7 @@ impl Daemon {
             unwatched: Vec::new(),
             in_hand: InHand::default(),
             alerting: Alerting::new(&world, &state, &key),
+            hearing: Hearing::default(),
             watched: Vec::new(),
             headline: String::new(),
             last_turn: Duration::ZERO,
@@ -222,6 +226,7 @@ impl Daemon {
             key,
         };
         daemon.watch();
+        daemon.hearing.set(&daemon.world);
         Ok(daemon)
     }
 
@@ -279,7 +284,7 @@ impl Daemon {
                     self.watched.clear();
                 }
                 Event::Files(Hint::Dirty(_)) => {}
-                Event::Time => {}
+                Event::Time | Event::Heard => {}
                 Event::ClockChanged => tracing::debug!("the clock was set, looking at everything again"),
                 Event::Completed(done) => self.in_hand.completed(*done),
                 Event::Told(sent) => {
@@ -307,6 +312,7 @@ impl Daemon {
                 coalesce(self.last_turn).await;
                 Ok(Event::Files(hint))
             }
+            () = self.hearing.wakes() => Ok(Event::Heard),
             done = self.in_hand.next() => Ok(Event::Completed(Box::new(done))),
             sent = self.alerting.next() => Ok(Event::Told(sent)),
             _ = self.hangup.recv() => Ok(Event::Reload),
@@ -354,8 +360,10 @@ impl Daemon {
         let settling = &mut self.settling;
         let unwatched = &self.unwatched;
         let world = &self.world;
+        let heard = self.hearing.take();
         let mut look = || {
             let mut seen = world.observe();
+            seen.observed.refused.clone_from(&heard);
             seen.observed.unwatched.clone_from(unwatched);
             seen.observed.own.clone_from(&own);
             settling.observe(&mut seen.observed, clock::monotonic());
@@ -378,7 +386,10 @@ impl Daemon {
                 self.follow(report);
             }
             // Nothing was done; the files are as they were, and the next turn plans anew.
-            Err(error) => tracing::error!("pass failed, trying again: {error}"),
+            Err(error) => {
+                tracing::error!("pass failed, trying again: {error}");
+                self.hearing.put_back(heard);
+            }
         }
         self.textfile.turn(&self.world, &self.state);
         if let Some(again) = self.settling.look_again(clock::monotonic()) {
@@ -459,6 +470,7 @@ impl Daemon {
         match load(&self.start) {
             Ok(world) => {
                 self.world = Rc::new(world);
+                self.hearing.set(&self.world);
                 self.unwatched.clear();
                 self.watched.clear();
                 self.alerting.reconfigure(&self.world, &self.key);

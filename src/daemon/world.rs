@@ -246,6 +246,7 @@ fn desired_of(settings: &Settings) -> Desired {
             kind: g.kind.as_str(),
             apply: rule_of(g),
             min_interval: g.min_interval,
+            is_heard: g.unauthorized.is_some(),
         })
         .collect();
     let ahead = settings.alerting.login_deadline.iter().max().copied().unwrap_or_default();

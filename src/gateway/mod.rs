@@ -4,6 +4,7 @@
 pub mod command;
 pub mod container;
 pub mod idle;
+pub mod log;
 pub mod models_status;
 pub mod openclaw;
 pub mod openclaw_cli;

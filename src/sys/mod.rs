@@ -8,6 +8,7 @@ mod char_device;
 pub mod clock;
 pub mod detached;
 pub(crate) mod failpoint;
+pub mod follow;
 pub mod lock;
 pub mod log;
 pub mod paths;

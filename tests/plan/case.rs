@@ -317,6 +317,7 @@ pub fn load(folder: &Path) -> Result<Case, String> {
             Some(other) => panic!("no rule {other}"),
         },
         min_interval: Duration::from_secs(600),
+        is_heard: false,
     });
     let world = World {
         desired: Desired {
@@ -327,6 +328,12 @@ pub fn load(folder: &Path) -> Result<Case, String> {
             ahead: Duration::ZERO,
         },
         observed: Observed { sources, targets: targets.concat(), unwatched: file.unwatched, own: Vec::new() },
+        observed: Observed {
+            sources,
+            targets: targets.concat(),
+            unwatched: file.unwatched,
+            ..Observed::default()
+        },
         memory: folder.memory(&file.memory),
         now: NOW,
     };

@@ -294,6 +294,7 @@ fn world() -> impl Strategy<Value = World> {
                 kind: "unit",
                 apply: *rule,
                 min_interval: Duration::from_secs(600),
+                is_heard: false,
             }));
             World { desired, observed, memory, now: NOW }
         },

@@ -15,7 +15,7 @@ fn at(s: i64) -> Timestamp {
 
 fn desired(apply: ApplyRule, min_interval: Duration) -> DesiredGateway {
     let id = GatewayId::try_new("claw").unwrap();
-    DesiredGateway { id, sinks: Vec::new(), kind: "unit", apply, min_interval }
+    DesiredGateway { id, sinks: Vec::new(), kind: "unit", apply, min_interval, is_heard: false }
 }
 
 fn auto() -> DesiredGateway {
