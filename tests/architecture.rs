@@ -159,6 +159,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/login/codex.rs", "reads what the device endpoint answers"),
     ("src/login/device.rs", "hands what the device endpoint answers to its reader"),
     ("src/login/exchange.rs", "hands the answer to its judge"),
+    ("src/login/inlet.rs", "hands a code to the process that waits for it"),
     ("src/login/official.rs", "hands what was pasted to its reader, and types the code"),
     ("src/login/pkce.rs", "hands what was pasted to its reader"),
     ("src/login/setup_token.rs", "hands what was pasted to its reader"),

@@ -81,7 +81,7 @@ fn a_gateway_with_a_database_follows_every_rotation_without_a_restart() {
     let said = story
         .lines()
         .filter(|line| line.contains("response provider=anthropic ") && line.contains("status=401"));
-    assert!(said.count() >= 1, "the pattern that the example configuration names: {story}");
+    assert!(said.count() >= 1, "the pattern that docs/reauth.md names: {story}");
     println!("{}", daemon.story());
 }
 

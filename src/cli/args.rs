@@ -45,6 +45,8 @@ pub enum Command {
     },
     /// Log in: a first login, or a new one over the old
     Login(LoginArguments),
+    /// Log in again where that is needed, and see that everybody follows
+    Reauth(ReauthArguments),
     /// Show or set in which order OpenClaw tries the profiles of a provider
     #[command(subcommand)]
     Order(OrderCommand),
@@ -159,6 +161,38 @@ pub struct LoginArguments {
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 900)]
     pub patience: u64,
+}
+
+/// Arguments of `reauth`.
+#[derive(Debug, Args)]
+pub struct ReauthArguments {
+    /// The login; default: the one that needs it most
+    #[arg(value_name = "LOGIN")]
+    pub login: Option<String>,
+    /// Read the code from standard input, for the attempt that waits for it
+    #[arg(long, value_name = "-", conflicts_with = "again")]
+    pub code: Option<String>,
+    /// Open no browser
+    #[arg(long)]
+    pub no_browser: bool,
+    /// By a URL and what is pasted, also where a code for another device would be shorter
+    #[arg(long)]
+    pub paste: bool,
+    /// End the attempt that waits, and begin anew
+    #[arg(long)]
+    pub again: bool,
+    /// Store it also over the login of another account
+    #[arg(long)]
+    pub replace_account: bool,
+    /// Print each step as a line of JSON; no browser is opened
+    #[arg(long)]
+    pub json: bool,
+    /// How long to wait for the person, in seconds
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 900)]
+    pub patience: u64,
+    /// How long to wait until everybody uses the new login, in seconds
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 180)]
+    pub within: u64,
 }
 
 /// Arguments of `export`.

@@ -17,6 +17,7 @@ pub mod openclaw_login;
 pub mod opinion;
 pub mod order;
 pub mod output;
+pub mod reauth;
 pub mod refresh;
 mod reload;
 pub mod selftest;
@@ -62,6 +63,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Doctor { json } => doctor::run(surroundings, only.as_deref(), json),
         Command::Login(arguments) if arguments.openclaw => openclaw_login::run(&arguments, &surroundings),
         Command::Login(arguments) => login::run(&arguments, surroundings, only.as_deref()),
+        Command::Reauth(arguments) => reauth::run(&arguments, surroundings, only.as_deref()),
         Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
         Command::Alert(command) => alert::run(&command, surroundings, only.as_deref()),

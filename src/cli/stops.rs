@@ -16,6 +16,15 @@ impl Stops {
         Self(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
     }
 
+    /// The same without SIGHUP, which does nothing then. Must be called within a runtime.
+    #[must_use]
+    pub fn but_hangup() -> Self {
+        let mut stops = Self::take();
+        // Its handler stays for the life of the process.
+        stops.0.truncate(2);
+        stops
+    }
+
     /// True when one of them has come.
     pub async fn asked(&mut self) -> bool {
         tokio::time::timeout(Duration::ZERO, self.come()).await.is_ok()

@@ -17,7 +17,6 @@ use super::verdict::{self, LoginState};
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::FingerprintKey;
-use crate::base::id::Provider;
 use crate::base::time::{Timestamp, short_duration};
 
 /// How long a sink that was put right again stays a finding.
@@ -284,13 +283,8 @@ fn refresh_findings(login: &DesiredLogin, known: Option<&LoginMemory>) -> Vec<Fi
 /// The command with which a person logs in again.
 #[must_use]
 pub fn login_command(login: &DesiredLogin) -> String {
-    match login.provider {
-        // Never `codex login`: it revokes what is there before anybody has said yes to a new login.
-        Provider::Claude | Provider::Codex => {
-            format!("tokensink login {} --id {}", login.provider, login.id)
-        }
-        _ => String::new(),
-    }
+    // Never `codex login`: it revokes what is there before anybody has said yes to a new login.
+    format!("tokensink reauth {}", login.id)
 }
 
 fn too_wide(subject: &str, path: &str, mode: Option<u32>) -> Option<Finding> {

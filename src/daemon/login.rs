@@ -255,6 +255,40 @@ impl Place {
         })
     }
 
+    /// What is there, before a program that we do not steer goes at it; a copy is kept as well.
+    ///
+    /// # Errors
+    /// When a login is there that cannot be kept.
+    pub fn kept(&self, state: &StateDir) -> Result<Option<Document>, String> {
+        let FileState::Present(file) = atomic_file::observe(&self.path) else { return Ok(None) };
+        if !matches!(self.layout.parse(file.document.expose()), SourceReading::Ok(_)) {
+            return Ok(None);
+        }
+        let key = state.key_or_create().map_err(|error| error.to_string())?;
+        state.keep_replaced(&self.login.id, &file.document, &key).map_err(|error| error.to_string())?;
+        Ok(Some(file.document))
+    }
+
+    /// Puts back what was there, if no login is there any more.
+    ///
+    /// # Errors
+    /// When there is none, whether the old one is back or not.
+    pub fn put_back_if_gone(&self, before: Option<Document>) -> Result<(), String> {
+        let state = atomic_file::observe(&self.path);
+        if let FileState::Present(file) = &state
+            && matches!(self.layout.parse(file.document.expose()), SourceReading::Ok(_))
+        {
+            return Ok(());
+        }
+        let put_back =
+            before.zip(state.expected()).map(|(before, expected)| write(&self.path, &before, expected));
+        Err(match put_back {
+            Some(Ok(())) => "it left no login; the old one is as it was".to_owned(),
+            Some(Err(error)) => format!("it left no login, and the old one is in displaced/ only: {error}"),
+            None => "it left no login".to_owned(),
+        })
+    }
+
     /// Remembers that this generation was made here.
     async fn note(&self, state: &StateDir, key: &FingerprintKey, document: &Document) -> Result<(), String> {
         let SourceReading::Ok(made) = self.layout.parse(document.expose()) else { return Ok(()) };

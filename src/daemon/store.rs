@@ -97,13 +97,19 @@ impl StateDir {
         Ok(directory.join(format!("{login}.lock")))
     }
 
+    /// Where a person's attempts to log in are kept; nothing is made.
+    #[must_use]
+    pub fn attempts(&self) -> PathBuf {
+        self.path.join("attempts")
+    }
+
     /// The lock of a person's attempts to log in, one at a time for each login, and the scratch
     /// directory of the one that holds it. Only the directory of both is made.
     ///
     /// # Errors
     /// When that cannot be made.
     pub fn attempt(&self, login: &LoginId) -> Result<(PathBuf, PathBuf), StoreError> {
-        let directory = self.path.join("attempts");
+        let directory = self.attempts();
         private_directory(&directory)?;
         Ok((directory.join(format!("{login}.lock")), directory.join(login.as_str())))
     }

@@ -13,6 +13,7 @@ pub mod device;
 pub mod exchange;
 pub mod generic;
 pub mod hand_over;
+pub mod inlet;
 pub mod official;
 pub mod paste;
 pub mod pkce;

@@ -41,6 +41,10 @@ pub fn other(ledger: &mut Ledger, request: &Request, path: &str, switches: &Swit
         |why: &str| Answer::json(400, &json!({"error": "invalid_request", "error_description": why}));
     Some(match path {
         "/oauth/authorize" => page(ledger, request),
+        // An account that has not allowed such codes.
+        "/api/accounts/deviceauth/usercode" if switches.device.iter().any(|word| word == "off") => {
+            Answer::json(404, &json!({}))
+        }
         "/api/accounts/deviceauth/usercode" if request.field("client_id").as_deref() == Some(CODEX) => {
             Answer::json(
                 200,
