@@ -22,14 +22,14 @@ datadir = $(DESTDIR)$(PREFIX)/share
 # What the tests need beside the Rust toolchain, as command:package (a command that is there is not installed).
 TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
-	systemd-analyze:systemd jq:jq inotifywait:inotify-tools mandoc:mandoc strace:strace
+	systemd-analyze:systemd jq:jq sshd:openssh-server ssh:openssh-client shellcheck:shellcheck dash:dash inotifywait:inotify-tools mandoc:mandoc strace:strace
 
 # Where tools and test fixtures are kept between runs.
 TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = system claude_real cli_mode crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real providers_real refresh_faults refresh_races views
+SYSTEM_TESTS = system claude_real cli_mode crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real phone providers_real reauth refresh_faults refresh_races views
 
 .DEFAULT_GOAL := build
 
@@ -122,9 +122,12 @@ install:
 	for page in docs/formats/*.md; do put "$$page" "$(datadir)/doc/tokensink/formats/$${page##*/}"; done; \
 	for example in packaging/examples/*; do \
 		put "$$example" "$(datadir)/doc/tokensink/examples/$${example##*/}"; done; \
+	for widget in packaging/termux/*; do \
+		put "$$widget" "$(datadir)/tokensink/termux/$${widget##*/}"; done; \
 	put packaging/completions/tokensink.bash "$(datadir)/bash-completion/completions/tokensink"; \
 	put packaging/completions/_tokensink "$(datadir)/zsh/site-functions/_tokensink"; \
 	put packaging/completions/tokensink.fish "$(datadir)/fish/vendor_completions.d/tokensink.fish"
+	@chmod 0755 "$(datadir)"/tokensink/termux/tokensink-[!p]*
 	@for unit in user/tokensink.service system/tokensink@.service; do \
 		[ ! -e "$(libdir)/systemd/$$unit" ] || \
 		sed -i 's|@bindir@|$(PREFIX)/bin|g' "$(libdir)/systemd/$$unit"; done
@@ -138,5 +141,5 @@ uninstall:
 		"$(datadir)/dbus-1/services/org.tokensink.Daemon1.service" \
 		"$(datadir)/dbus-1/interfaces/org.tokensink.Daemon1.xml" \
 		"$(datadir)/man/man5/org.tokensink.Daemon1.5" "$(datadir)"/man/man[158]/tokensink*.[158]
-	rm -rf "$(datadir)/doc/tokensink"
+	rm -rf "$(datadir)/doc/tokensink" "$(datadir)/tokensink"
 	@[ -n "$(DESTDIR)" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog || true

@@ -1,5 +1,12 @@
 //! Re-authentication from a dead login to consumers that work: by the terminal, by a second process, and beside a
 //! daemon. Claude's screen is one that is played; the servers are the stand-in. Needs root (networks of their own).
+//!
+//! What the script before ours got wrong, and where it is shown not to be so here:
+//! - "successful" with nothing stored anywhere, or because something old was there: `the_same_token_again_…`
+//! - the unit of another name is restarted, the gateway never: `a_dead_login_…`, `a_condition_that_…`
+//! - an exit status read as a text, so that "expiring" never matched: `a_dead_login_…` reads findings
+//! - no terminal for the CLI, no URL, no look at the account, the old login lost on failure: `a_second_process_…`,
+//!   `another_account_…`, `whatever_ends_it_…`
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

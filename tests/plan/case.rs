@@ -327,7 +327,6 @@ pub fn load(folder: &Path) -> Result<Case, String> {
             warn: Duration::from_secs(24 * 3600),
             ahead: Duration::ZERO,
         },
-        observed: Observed { sources, targets: targets.concat(), unwatched: file.unwatched, own: Vec::new() },
         observed: Observed {
             sources,
             targets: targets.concat(),
