@@ -29,7 +29,7 @@ use source::Source;
 
 /// What a module may use beside itself. `config::settings` is the vocabulary of the adapters: the
 /// one module of their own layer that they may name.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("format", &["base"]),
     ("core", &["base", "format"]),

@@ -21,10 +21,10 @@ mod alerts;
 mod credentials;
 #[path = "system/journal.rs"]
 mod journal;
-#[path = "system/on_bus.rs"]
-mod on_bus;
 #[path = "system/log.rs"]
 mod log;
+#[path = "system/on_bus.rs"]
+mod on_bus;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

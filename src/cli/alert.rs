@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::AlertCommand;
 use super::exit::Exit;
-use super::{load, output, status};
+use super::{load, output};
 use crate::alerts;
 use crate::base::code::{Code, Severity};
 use crate::base::time::Timestamp;
@@ -17,6 +17,7 @@ use crate::core::alert::memory::{AlertMemory, Told};
 use crate::core::alert::words;
 use crate::core::report::{FindingReport, Report};
 use crate::daemon::alerting;
+use crate::daemon::look;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::sys::paths::Surroundings;
@@ -85,7 +86,7 @@ struct Listed {
 }
 
 fn list(world: &World, state: &StateDir, is_json: bool) -> Exit {
-    let report = status::report(&[], world, state);
+    let report = look::report(&[], world, state);
     let memory = state.alerts();
     let channels = alerting::channels(world, state.key().as_ref());
     let rules = alerting::rules(world, &channels);

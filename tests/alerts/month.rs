@@ -32,6 +32,7 @@ pub fn desired() -> Desired {
         }],
         sinks: vec![DesiredSink { id: sink.clone(), login, kind: "secret-file", render: Render::SecretFile }],
         gateways: vec![DesiredGateway {
+            is_heard: false,
             id: GatewayId::try_new("openclaw").unwrap(),
             sinks: vec![sink],
             kind: "unit",

@@ -20,11 +20,12 @@ use super::args::ReauthArguments;
 use super::asking::{self, Asking, Device};
 use super::exit::Exit;
 use super::stops::Stops;
-use super::{load, output, status};
+use super::{load, output};
 use crate::base::code::Code;
 use crate::base::credential::NewLogin;
 use crate::base::id::Provider;
 use crate::daemon::login::{self as places, NoPlace, NotStored, Place};
+use crate::daemon::look;
 use crate::daemon::store::{StateDir, private_directory};
 use crate::daemon::world::World;
 use crate::login::inlet::{Inlet, Visitor};
@@ -125,7 +126,7 @@ async fn chosen(
             (None, _) => {}
         }
     }
-    Ok(needed::worst(&status::report(&[], world, state)))
+    Ok(needed::worst(&look::report(&[], world, state)))
 }
 
 /// Goes to the attempt that waits: says what it says, hands over what is typed, and ends as it does.
@@ -220,7 +221,7 @@ impl Attempt<'_> {
     /// From what is broken to what works.
     async fn mend(&self, voice: &Voice, socket: PathBuf) -> Result<String, NoPlace> {
         let failed = |why: String| NoPlace::Unusable(why);
-        let report = status::report(&[self.login.to_owned()], self.world, self.state);
+        let report = look::report(&[self.login.to_owned()], self.world, self.state);
         let before = Before::of(&report, self.login);
         voice.say(&needed::needed(&report, self.world, self.login));
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::base::code::Severity;
 use crate::base::fingerprint::Fingerprint;
 use crate::base::time::{Timestamp, short_duration};
-use crate::cli::{status, sync};
+use crate::cli::sync;
 use crate::core::report::{LoginReport, Report};
+use crate::daemon::look;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::sys::clock;
@@ -56,7 +57,7 @@ pub(super) async fn followed(
             Ok(Err(why)) => Some(why),
             Ok(Ok(_)) | Err(_) => None,
         };
-        let report = status::report(&[login.to_owned()], world, state);
+        let report = look::report(&[login.to_owned()], world, state);
         let open: Vec<String> =
             failed.into_iter().chain(conditions(&report, login, before, accepted)).collect();
         if open.is_empty() {
