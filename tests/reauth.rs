@@ -97,6 +97,14 @@ fn a_dead_login_is_shown_with_what_it_breaks_and_is_mended_when_everybody_follow
 #[test]
 fn a_second_process_hands_over_the_code_and_hears_how_it_ended() {
     let bench = broken("");
+    let channel = bench.home.join(".config/tokensink/tokensink.d/alert.toml");
+    fs::create_dir_all(channel.parent().unwrap()).unwrap();
+    let told = bench.home.join("told");
+    let text = format!(
+        "[[alert]]\nkind = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"cat >{}.new; mv {0}.new {0}\"]\n",
+        told.display()
+    );
+    fs::write(channel, text).unwrap();
     let mut attempt = reauth(&bench, &["--json"]);
     // The window in which it was begun is gone: a phone has closed it.
     attempt.close_input();
@@ -105,6 +113,13 @@ fn a_second_process_hands_over_the_code_and_hears_how_it_ended() {
     let line = attempt.said().lines().find(|line| line.contains("\"visit\"")).unwrap().to_owned();
     let visit: Value = serde_json::from_str(&line).unwrap();
     assert!(visit["url"].as_str().unwrap().starts_with("https://claude.com/") && visit["takes_code"] == true);
+    // Where to log in goes to the channels of alerts too.
+    until("the channel has it", 20, || told.exists());
+    let sent: Value = serde_json::from_slice(&fs::read(&told).unwrap()).unwrap();
+    assert_eq!(
+        (&sent["event"], &sent["subject"], &sent["click"]),
+        (&"reauth".into(), &"claude".into(), &visit["url"])
+    );
     assert_eq!(
         (mode(socket(&bench, "claude")), mode(socket(&bench, "x").parent().unwrap().into())),
         (0o600, 0o700)

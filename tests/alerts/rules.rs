@@ -427,7 +427,7 @@ fn damaged_memory_and_future_stamps_mute_nothing() {
 fn an_alert_says_what_since_when_what_it_breaks_and_the_next_command() {
     let mut bench = Bench { desired: crate::month::desired(), ..Bench::new() };
     let dead = Finding::new(Code::LoginNeeded, WORST, "claude", "the login has ended");
-    bench.raise(dead.with_next("tokensink login claude --id claude"));
+    bench.raise(dead.with_next("tokensink reauth claude"));
     let refused = Finding::new(Code::RefreshRefused, Severity::Warning, "claude", "answered invalid_grant");
     bench.raise(refused.with_cause(Code::LoginNeeded, "claude"));
     bench.now = START.after(Duration::from_secs(7500));
@@ -440,7 +440,7 @@ fn an_alert_says_what_since_when_what_it_breaks_and_the_next_command() {
          since 2026-11-18T11:06:40Z (2h 5m)\n\
          breaks: sink env, gateway openclaw\n\
          with it: REFRESH_REFUSED claude: answered invalid_grant\n\
-         next: tokensink login claude --id claude"
+         next: tokensink reauth claude"
     );
     bench.open.clear();
     bench.until(START.after(Duration::from_secs(9000)));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::time::Timestamp;
+use crate::core::alert::{Message, words};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,18 @@ impl Event {
     #[must_use]
     pub const fn stands(&self) -> bool {
         matches!(self, Self::Visit { .. } | Self::Enter { .. } | Self::Token { .. })
+    }
+
+    /// What goes to the channels of alerts: where to log in.
+    #[must_use]
+    pub fn message(&self, host: &str) -> Option<Message> {
+        match self {
+            Self::Visit { login, url, .. } => Some(words::reauth(login, url, None, host)),
+            Self::Enter { login, url, complete, user_code, .. } => {
+                Some(words::reauth(login, complete.as_ref().unwrap_or(url), Some(user_code), host))
+            }
+            _ => None,
+        }
     }
 
     /// The event in words.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use self::event::Event;
 use self::outcome::Before;
 use super::args::ReauthArguments;
@@ -21,9 +23,12 @@ use super::asking::{self, Asking, Device};
 use super::exit::Exit;
 use super::stops::Stops;
 use super::{load, output};
+use crate::alerts::{self, Channel};
 use crate::base::code::Code;
 use crate::base::credential::NewLogin;
 use crate::base::id::Provider;
+use crate::core::alert::Message;
+use crate::daemon::alerting;
 use crate::daemon::login::{self as places, NoPlace, NotStored, Place};
 use crate::daemon::look;
 use crate::daemon::store::{StateDir, private_directory};
@@ -297,9 +302,16 @@ impl Attempt<'_> {
             ends_with_stdin: self.arguments.code.is_some(),
         };
         let login = self.login.to_owned();
+        // Beside the asking: a channel that hangs holds up nobody who has the code already.
+        let mut sent = JoinSet::new();
         let mut tell = |told: Told<'_>| {
             let words = if voice.is_json { String::new() } else { asking.words(&told) };
-            voice.say_as(&event_of(&told, login.clone()), &words);
+            let event = event_of(&told, login.clone());
+            voice.say_as(&event, &words);
+            if let Some(message) = event.message(&self.surroundings.host_name()) {
+                let channels = alerting::channels(self.world, None);
+                sent.spawn_local(send(channels, message));
+            }
         };
         if place.login.provider == Provider::Static {
             voice.say(&Event::Token { login: self.login.to_owned() });
@@ -337,6 +349,15 @@ impl Attempt<'_> {
             NotStored::Failed(why) => why,
         })?;
         Ok(stored.replaced_account)
+    }
+}
+
+/// Sends where to log in; who is at the terminal hears what did not go out.
+async fn send(channels: Vec<Channel>, message: Message) {
+    for attempt in alerts::send_to_all(&channels, &message).await {
+        if let Err(why) = attempt.outcome {
+            tracing::warn!("the address was not sent by {}: {why}", attempt.channel);
+        }
     }
 }
 

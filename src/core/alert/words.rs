@@ -36,6 +36,20 @@ pub fn clipped(text: &str, limit: usize) -> String {
     format!("{}…", text.get(..end).unwrap_or_default())
 }
 
+/// Where a person logs in again, and what to do with what the page shows.
+#[must_use]
+pub fn reauth(login: &str, url: &str, user_code: Option<&str>, host: &str) -> Message {
+    let then = match user_code {
+        Some(code) => format!("Type the code {code} there."),
+        None => {
+            format!("Hand the code that the page shows to `tokensink reauth --code - {login}` on {host}.")
+        }
+    };
+    let title = format!("log in again: {login} on {host}");
+    let message = Message::new(Event::Reauth, Severity::Warning, title, then);
+    Message { subject: login.to_owned(), ..message }.with_click(url)
+}
+
 /// What a message about a finding is made of.
 #[derive(Debug)]
 pub struct Facts<'a> {
