@@ -474,3 +474,34 @@ fn every_source_file_that_the_documentation_names_exists() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+/// Rows without a test, or with one that does not exist, are promises.
+#[test]
+fn every_bug_of_the_scripts_before_ours_has_a_test_that_exists() {
+    fn sources(directory: &Path, found: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                sources(&entry, found);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                found.push_str(&std::fs::read_to_string(entry).unwrap());
+            }
+        }
+    }
+    let mut code = String::new();
+    for directory in ["src", "tests"] {
+        sources(&root().join(directory), &mut code);
+    }
+    let table = page("../docs/incidents.md");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| B")).collect();
+    assert_eq!(rows.len(), 36);
+    for (number, row) in (1..).zip(rows) {
+        assert!(row.starts_with(&format!("| B{number} |")), "{row}");
+        let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            let is_there = code.contains(&format!("fn {test}()"))
+                || root().join("tests/config").join(test).is_dir();
+            assert!(is_there, "{test}: {row}");
+        }
+    }
+}

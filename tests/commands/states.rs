@@ -304,6 +304,7 @@ fn every_state_has_its_word_its_exit_codes_and_its_findings() {
         home.finish();
     }
     assert!(STATES.len() >= 24);
+    assert!(!table.contains("openclaw doctor"), "it deletes profiles");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands/states.golden");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&file, &table).unwrap();
