@@ -492,15 +492,16 @@ fn every_bug_of_the_scripts_before_ours_has_a_test_that_exists() {
         sources(&root().join(directory), &mut code);
     }
     let table = page("../docs/incidents.md");
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| B")).collect();
+    let rows: Vec<&str> =
+        table.lines().filter(|line| line.starts_with("| B") && !line.starts_with("| Bug")).collect();
     assert_eq!(rows.len(), 36);
     for (number, row) in (1..).zip(rows) {
         assert!(row.starts_with(&format!("| B{number} |")), "{row}");
         let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "{row}");
         for test in tests {
-            let is_there = code.contains(&format!("fn {test}()"))
-                || root().join("tests/config").join(test).is_dir();
+            let is_there =
+                code.contains(&format!("fn {test}()")) || root().join("tests/config").join(test).is_dir();
             assert!(is_there, "{test}: {row}");
         }
     }

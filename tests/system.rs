@@ -189,8 +189,8 @@ fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
             "starts and ends of the daemon",
         ],
     );
-    journal::assert_examples_tell(&debian);
     on_bus::assert_it_answers(&debian);
+    journal::assert_examples_tell(&debian);
     assert_no_canary(&debian, &pairs);
     debian.exec_user("systemctl --user stop tokensink").ok();
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");

@@ -118,7 +118,7 @@ pub enum What {
     Alerted {
         /// The channel.
         channel: String,
-        /// Which message, as one stable word: `first`, `reminder`, `resolved`, `failed`.
+        /// Which message, as one stable word: `raised`, `worse`, `reminder`, `resolved`, `failed`.
         stage: String,
         /// The finding it was about.
         code: Code,

@@ -14,9 +14,11 @@ use crate::base::fingerprint::FingerprintKey;
 use crate::base::time::Timestamp;
 use crate::core::alert::decide::{self, Ear, JOURNAL, Order, Rules, Scene};
 use crate::core::alert::memory::{AlertMemory, Refusal};
-use crate::core::alert::{Event, HEARTBEAT};
+use crate::core::alert::{Event, HEARTBEAT, Message};
+use crate::core::event::What;
 use crate::core::health;
 use crate::core::model::Observed;
+use crate::daemon::history;
 use crate::daemon::journal;
 use crate::daemon::pass::PassReport;
 use crate::daemon::store::StateDir;
@@ -81,6 +83,17 @@ fn ends(observed: &Observed) -> BTreeMap<String, Timestamp> {
         _ => None,
     };
     observed.sources.iter().filter_map(end).collect()
+}
+
+/// Puts on record who was told, or was not.
+fn remember(state: &StateDir, channel: &str, stage: &str, message: &Message) {
+    let alerted = message.code.map(|code| What::Alerted {
+        channel: channel.to_owned(),
+        stage: stage.to_owned(),
+        code,
+        subject: message.subject.clone(),
+    });
+    history::note(state, alerted);
 }
 
 impl Alerting {
@@ -216,10 +229,12 @@ impl Alerting {
                         self.memory.note_sent(&order.channel, &order.stamp, receipt.handle, now);
                         self.save(state);
                         journal::alert_sent(&channel.name, &order.message);
+                        remember(state, &channel.name, order.message.event.as_str(), &order.message);
                     }
                     Err(refused) => {
                         let refusal = refusal(&channel.name, refused, channel.may_be_absent());
                         journal::alert_not_sent(&channel.name, &order.message, &refusal.why);
+                        remember(state, &channel.name, "failed", &order.message);
                         self.memory.note_failed(&order.channel, refusal, now);
                         self.save(state);
                     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::channels::{configure, home, ntfy};
 use crate::receiver::{Manner, Receiver};
@@ -31,7 +32,8 @@ fn a_dead_login_is_sent_once_within_five_seconds_and_resolved_within_five_of_its
     let published = alert.json();
     assert_eq!(published["priority"], 5);
     let text = published["message"].as_str().unwrap();
-    for part in ["login claude (at work)", "since 20", "breaks: sink token", "next: tokensink login claude"] {
+    for part in ["login claude (at work)", "since 20", "breaks: sink token", "next: tokensink reauth claude"]
+    {
         assert!(text.contains(part), "{text}");
     }
     home.until_said(daemon.from, "alert sent by ntfy: HUSK claude");
@@ -62,6 +64,11 @@ fn a_dead_login_is_sent_once_within_five_seconds_and_resolved_within_five_of_its
     home.until_said(daemon.from, "alert sent by ntfy: resolved");
     daemon.stop();
     assert_eq!(receiver.requests().len(), 2, "{:#?}", receiver.requests());
+    let record = home.run(&["history", "--json"]).json();
+    let told = record["events"].as_array().unwrap().iter().filter(|event| event["event"] == "alerted");
+    let told: Vec<_> = told.map(|event| (&event["channel"], &event["stage"], &event["code"])).collect();
+    let wanted = ["raised", "resolved"].map(|stage| (json!("ntfy"), json!(stage), json!("HUSK")));
+    assert_eq!(told, wanted.each_ref().map(|(channel, stage, code)| (channel, stage, code)));
     home.finish();
 }
 
