@@ -29,7 +29,7 @@ TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = system claude_real cli_mode crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real phone providers_real reauth refresh_faults refresh_races views
+SYSTEM_TESTS = alerts system claude_real cli_mode crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real phone providers_real reauth refresh_faults refresh_races views
 
 .DEFAULT_GOAL := build
 
