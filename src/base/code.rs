@@ -77,6 +77,8 @@ codes! {
     Unauthorized = "UNAUTHORIZED",
     /// A consumer sees an old inode of a file that was replaced.
     StaleInode = "STALE_INODE",
+    /// A sink does not hold the current generation, and no daemon runs that would see to it.
+    SinkStale = "SINK_STALE",
     /// A sink could not be written.
     SinkFailed = "SINK_FAILED",
     /// A gateway's unit could not be restarted.

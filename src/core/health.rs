@@ -9,7 +9,9 @@ use super::apply;
 use super::clock::Judgement;
 use super::families;
 use super::memory::{LoginMemory, Memory, TargetMemory};
-use super::model::{Desired, DesiredLogin, DesiredSink, Observed, ObservedSource, Plan, TargetState};
+use super::model::{
+    Desired, DesiredLogin, DesiredSink, Observed, ObservedSource, Plan, TargetState, TargetVerdict,
+};
 use super::plan::{FIGHT_COUNT, FIGHT_WINDOW};
 use super::refresh::Stop;
 use super::unauthorized;
@@ -17,6 +19,7 @@ use super::verdict::{self, LoginState};
 use crate::base::code::{Code, Finding, Severity};
 use crate::base::credential::{Credential, SourceReading};
 use crate::base::fingerprint::FingerprintKey;
+use crate::base::id::SinkId;
 use crate::base::time::{Timestamp, short_duration};
 
 /// How long a sink that was put right again stays a finding.
@@ -173,6 +176,25 @@ fn login_findings(
     }
     found.extend(too_wide(login.id.as_str(), path, source.mode));
     found
+}
+
+/// Sinks that are behind while no daemon runs: nobody brings them up to date.
+pub fn unattended(desired: &Desired, observed: &Observed, plan: &Plan) -> Vec<Finding> {
+    let has_login = |id: &SinkId| {
+        let sink = desired.sinks.iter().find(|sink| &sink.id == id);
+        let source = sink.and_then(|sink| observed.source(&sink.login));
+        source.is_some_and(|source| matches!(source.reading, SourceReading::Ok(_)))
+    };
+    let is_behind = |target: &&TargetVerdict| {
+        matches!(target.state, TargetState::Stale | TargetState::Missing) && target.code.is_none()
+    };
+    let targets = plan.targets.iter().filter(|target| is_behind(target) && has_login(&target.id.sink));
+    let finding = |target: &TargetVerdict| {
+        let summary = "it does not hold the current token, and the daemon does not run".to_owned();
+        Finding::new(Code::SinkStale, Severity::Warning, target.id.to_string(), summary)
+            .with_next("systemctl --user start tokensink")
+    };
+    targets.map(finding).collect()
 }
 
 /// A sink whose login has become an API key: what it holds is not renewed any more.

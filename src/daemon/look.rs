@@ -33,6 +33,10 @@ pub fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
     let mut findings = health::findings(&world.desired, &seen.observed, &memory, &plan, &compare, &clock);
     let facts_of_daemon = memory.findings.iter().filter(|open| open.finding.code.is_daemons_own());
     findings.extend(facts_of_daemon.map(|open| open.finding.clone()));
+    let daemon = daemon(state);
+    if !daemon.running {
+        findings.extend(health::unattended(&world.desired, &seen.observed, &plan));
+    }
     let facts = Facts {
         desired: &world.desired,
         observed: &seen.observed,
@@ -42,7 +46,7 @@ pub fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
         key: key.as_ref(),
         next_refresh: next_refreshes(world, state, &seen.observed, &memory, &compare, &clock),
         owners: owners(world, &memory),
-        daemon: daemon(state),
+        daemon,
         now,
     };
     Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
