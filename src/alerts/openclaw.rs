@@ -6,16 +6,13 @@
 
 use std::time::Duration;
 
-use super::{Around, Undelivered};
+use super::{Around, Undelivered, command};
 use crate::config::settings::AlertSettings;
 use crate::core::alert::Message;
 use crate::core::alert::words::clipped;
-use crate::sys::process::{self, CommandSpec};
 
 /// How long it may take: on two busy processors the CLI needed 35 s to come to its end.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// Output that is read; nothing is done with it.
-const OUTPUT_LIMIT: usize = 1024;
 /// A message of every channel may be that long, in bytes.
 const TEXT_LIMIT: usize = 1500;
 
@@ -35,21 +32,5 @@ pub(super) async fn send(
     argv.push(format!("--message={text}"));
     let mut env = around.environment.clone();
     env.insert("NO_COLOR".to_owned(), "1".to_owned());
-    let finished = process::run(CommandSpec {
-        argv: argv.into_iter().map(Into::into).collect(),
-        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        stdin: None,
-        cwd: None,
-        deadline: DEADLINE,
-        output_limit: OUTPUT_LIMIT,
-    })
-    .await
-    .map_err(|error| Undelivered::lasting(error.to_string()))?;
-    match () {
-        () if finished.timed_out => {
-            Err(Undelivered::passing(format!("openclaw took longer than {} s", DEADLINE.as_secs())))
-        }
-        () if finished.status.success() => Ok(()),
-        () => Err(Undelivered::passing(format!("openclaw ended with {}", finished.status))),
-    }
+    command::run("openclaw", argv, env, None, DEADLINE).await
 }
