@@ -386,7 +386,7 @@ fn every_state_of_the_file_has_its_verdict() {
         ("no refresh token", with(3600, ""), "expiring", "2 2"),
         ("opaque, old", opaque("2020-01-01T00:00:00Z"), "ok", "0 1"),
         ("opaque, undated", opaque("never"), "ok", "0 0"),
-        ("an API key", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-invented"}"#.into(), "husk", "1 1"),
+        ("an API key", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-invented"}"#.into(), "ok", "0 0"),
         ("{}", "{}".into(), "husk", "1 1"),
         ("no id token", whole.replace("id_token", "id_tokem"), "unreadable", "1 1"),
         ("torn", whole[..whole.len() / 2].to_owned(), "unreadable", "1 1"),
