@@ -73,16 +73,14 @@ pub struct Listed {
 /// As [`held`].
 pub fn listed(bytes: &[u8]) -> Result<Vec<Listed>, FormatError> {
     let mut doc = opened(bytes)?;
-    let ids = doc.keys(&["profiles"])?.unwrap_or_default();
-    let listed = ids.into_iter().map(|id| {
-        let mut field = |name| -> Result<String, FormatError> {
-            let text = doc.text(&["profiles", &id, name])?;
-            Ok(text.map(|text| bounded(text.expose())).unwrap_or_default())
-        };
-        let (provider, kind) = (field("provider")?, field("type")?);
-        Ok(Listed { id, provider, kind })
+    let profiles = doc.texts_of_each(&["profiles"], ["provider", "type"])?.unwrap_or_default();
+    let word = |text: Option<Secret>| text.map(|text| bounded(text.expose())).unwrap_or_default();
+    let listed = profiles.into_iter().map(|(id, [provider, kind])| Listed {
+        id,
+        provider: word(provider),
+        kind: word(kind),
     });
-    listed.collect()
+    Ok(listed.collect())
 }
 
 /// Whether there is a profile of that id.

@@ -52,6 +52,9 @@ impl fmt::Debug for JsonDoc {
     }
 }
 
+/// The key of a member, and strings in it.
+pub type Fields<const N: usize> = (String, [Option<Secret>; N]);
+
 impl JsonDoc {
     /// A document without members, which will be indented by two spaces and end in a newline.
     #[must_use]
@@ -96,19 +99,39 @@ impl JsonDoc {
     /// # Errors
     /// `WrongType` when a parent on the path is not an object, `DuplicateKey`.
     pub fn find(&mut self, path: &[&str]) -> Result<Found, FormatError> {
-        let Some(node) = self.root.descend(&self.source, path)? else { return Ok(Found::Absent) };
-        if matches!(node, Node::Object(_)) {
-            return Ok(Found::Object);
+        let node = self.root.descend(&self.source, path)?;
+        Ok(node.map_or(Found::Absent, |node| found(node, &self.source)))
+    }
+
+    /// Every member of the object at `path` with the strings `names` in it, each as
+    /// [`text`](Self::text) gives it; `None` when nothing is there. As fast for ten thousand members as
+    /// they are long.
+    ///
+    /// # Errors
+    /// As [`JsonDoc::find`], for the object, its members and what is in them.
+    pub fn texts_of_each<const N: usize>(
+        &mut self,
+        path: &[&str],
+        names: [&str; N],
+    ) -> Result<Option<Vec<Fields<N>>>, FormatError> {
+        let source = &self.source;
+        let Some(node) = self.root.descend(source, path)? else { return Ok(None) };
+        let what = path.last().copied().unwrap_or("the document");
+        let object = node.object(source).ok_or_else(|| wrong_type(what, "an object"))?;
+        object.are_keys_unique()?;
+        let mut each = Vec::with_capacity(object.members.len());
+        for member in &mut object.members {
+            let mut texts = [const { None }; N];
+            for (name, text) in names.iter().zip(&mut texts) {
+                let node = member.value.descend(source, &[name])?;
+                *text = match node.map(|node| found(node, source)) {
+                    Some(Found::Text(text)) if !text.is_blank() => Some(text),
+                    _ => None,
+                };
+            }
+            each.push((member.key.clone(), texts));
         }
-        let raw = node.raw(&self.source);
-        Ok(match raw.as_bytes().first() {
-            Some(b'{') => Found::Object,
-            Some(b'[') => Found::Array,
-            Some(b'"') => decoded(&raw).map_or(Found::Absent, |s| Found::Text(Secret::new(s))),
-            Some(b't' | b'f') => Found::Bool(raw.starts_with('t')),
-            Some(b'n') => Found::Null,
-            _ => Found::Number(whole(&raw)),
-        })
+        Ok(Some(each))
     }
 
     /// The string at `path`; `None` when there is none, it is blank, or something else is there.
@@ -241,6 +264,22 @@ impl JsonDoc {
     fn root_indent(&self) -> String {
         let before = self.source.get(..self.root_range.start).unwrap_or_default();
         before.rsplit('\n').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// What a node is.
+fn found(node: &Node, source: &str) -> Found {
+    if matches!(node, Node::Object(_)) {
+        return Found::Object;
+    }
+    let raw = node.raw(source);
+    match raw.as_bytes().first() {
+        Some(b'{') => Found::Object,
+        Some(b'[') => Found::Array,
+        Some(b'"') => decoded(&raw).map_or(Found::Absent, |s| Found::Text(Secret::new(s))),
+        Some(b't' | b'f') => Found::Bool(raw.starts_with('t')),
+        Some(b'n') => Found::Null,
+        _ => Found::Number(whole(&raw)),
     }
 }
 

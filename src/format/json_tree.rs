@@ -4,6 +4,7 @@
 //! source, byte for byte.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -40,7 +41,7 @@ pub(super) struct Member {
     pub(super) key: String,
     /// From the previous value (or the opening brace) to this value: comma, key, colon.
     lead: Text,
-    value: Node,
+    pub(super) value: Node,
 }
 
 pub(super) enum Text {
@@ -222,6 +223,10 @@ impl Default for Object {
     }
 }
 
+fn twice(key: &str) -> FormatError {
+    FormatError::new(FormatErrorKind::DuplicateKey, format!("the key {} occurs twice", bounded(key)))
+}
+
 impl Object {
     /// Opens the object that stands at `range`; `None` when something else stands there.
     fn read(source: &str, range: Range<usize>) -> Option<Self> {
@@ -242,11 +247,14 @@ impl Object {
     pub(super) fn index_of(&self, key: &str) -> Result<Option<usize>, FormatError> {
         let mut places = self.members.iter().enumerate().filter(|(_, m)| m.key == key).map(|(i, _)| i);
         let first = places.next();
-        if places.next().is_some() {
-            let detail = format!("the key {} occurs twice", bounded(key));
-            return Err(FormatError::new(FormatErrorKind::DuplicateKey, detail));
-        }
-        Ok(first)
+        if places.next().is_some() { Err(twice(key)) } else { Ok(first) }
+    }
+
+    /// No key more than once, for whoever reads them all.
+    pub(super) fn are_keys_unique(&self) -> Result<(), FormatError> {
+        let mut seen = BTreeSet::new();
+        let again = self.members.iter().find(|member| !seen.insert(&member.key));
+        again.map_or(Ok(()), |member| Err(twice(&member.key)))
     }
 
     /// The text before the value of a new last member, in the manner of its neighbours.
