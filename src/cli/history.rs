@@ -87,9 +87,7 @@ fn write(file: &Path, drawing: String) -> Exit {
         (_, None) => return output::failure(format_args!("{} cannot be read", file.display()), Exit::Failed),
     };
     let document = Document::new(drawing.into_bytes());
-    let written = atomic_file::stage(file, &document, expected, Policy::default())
-        .and_then(atomic_file::Staged::commit)
-        .and_then(|committed| atomic_file::sync_directories(&[committed]));
+    let written = atomic_file::replace(file, &document, expected, Policy::default());
     match written {
         Ok(()) => Exit::Done,
         Err(error) => output::failure(format_args!("{}: {error}", file.display()), Exit::Failed),

@@ -199,8 +199,6 @@ fn write(file: &Path, text: String) -> Result<(), String> {
         made.map_err(|e| format!("{}: {e}", directory.display()))?;
     }
     let policy = Policy { mode: Some(0o644), ..Policy::default() };
-    atomic_file::stage(file, &Document::new(text.into_bytes()), Expected::Absent, policy)
-        .and_then(atomic_file::Staged::commit)
-        .and_then(|committed| atomic_file::sync_directories(&[committed]))
+    atomic_file::replace(file, &Document::new(text.into_bytes()), Expected::Absent, policy)
         .map_err(|e| e.to_string())
 }

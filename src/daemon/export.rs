@@ -206,9 +206,7 @@ pub fn write(
     expected: Expected,
 ) -> Result<(), atomic_file::WriteError> {
     let policy = Policy { mode: Some(0o600), ..Policy::default() };
-    atomic_file::stage(path, document, expected, policy)
-        .and_then(atomic_file::Staged::commit)
-        .and_then(|committed| atomic_file::sync_directories(&[committed]))
+    atomic_file::replace(path, document, expected, policy)
 }
 
 /// Holds a login, with its document, once nothing of it is unfinished.

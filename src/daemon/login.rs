@@ -13,6 +13,7 @@ use crate::base::secret::Document;
 use crate::config::settings::{LoginSettings, Settings};
 use crate::core::event::{How, What};
 use crate::daemon::detect;
+use crate::daemon::export;
 use crate::daemon::history;
 use crate::daemon::pass;
 use crate::daemon::store::{StateDir, private_directory};
@@ -207,7 +208,7 @@ impl Place {
             }
             let entered = self.layout.enter(existing.as_ref().map(Document::expose), new);
             let document = entered.map_err(|e| failed(format!("{}: {e}", self.path.display())))?;
-            match write(&self.path, &document, expected) {
+            match export::write(&self.path, &document, expected) {
                 Ok(()) => {
                     // Only who made it would be remembered otherwise; the login is there.
                     let _ = self.note(state, key, &document).await;
@@ -280,8 +281,9 @@ impl Place {
         {
             return Ok(());
         }
-        let put_back =
-            before.zip(state.expected()).map(|(before, expected)| write(&self.path, &before, expected));
+        let put_back = before
+            .zip(state.expected())
+            .map(|(before, expected)| export::write(&self.path, &before, expected));
         Err(match put_back {
             Some(Ok(())) => "it left no login; the old one is as it was".to_owned(),
             Some(Err(error)) => format!("it left no login, and the old one is in displaced/ only: {error}"),
@@ -329,18 +331,9 @@ impl Place {
             _ => return Err(format!("{} is there already and does not name this login", file.display())),
         }
         let policy = Policy { mode: Some(0o644), ..Policy::default() };
-        let written = atomic_file::stage(&file, &document, Expected::Absent, policy)
-            .and_then(atomic_file::Staged::commit)
-            .and_then(|committed| atomic_file::sync_directories(&[committed]));
+        let written = atomic_file::replace(&file, &document, Expected::Absent, policy);
         written.map(|()| Some(file)).map_err(|error| error.to_string())
     }
-}
-
-fn write(path: &Path, document: &Document, expected: Expected) -> Result<(), atomic_file::WriteError> {
-    let policy = Policy { mode: Some(0o600), ..Policy::default() };
-    atomic_file::stage(path, document, expected, policy)
-        .and_then(atomic_file::Staged::commit)
-        .and_then(|committed| atomic_file::sync_directories(&[committed]))
 }
 
 impl fmt::Display for NoPlace {

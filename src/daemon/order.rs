@@ -208,9 +208,7 @@ impl<'a> OfSink<'a> {
         };
         let edit = auth_profiles::set_order(file.document.expose(), provider, ids);
         let Edit::Changed(new) = edit.map_err(|e| self.unreadable(agent, &e))? else { return Ok(false) };
-        atomic_file::stage(store, &new, expected, Policy::default())
-            .and_then(atomic_file::Staged::commit)
-            .and_then(|committed| atomic_file::sync_directories(&[committed]))
+        atomic_file::replace(store, &new, expected, Policy::default())
             .map_err(|e| OrderError::new(format!("{}: {e}", store.display())))?;
         Ok(true)
     }

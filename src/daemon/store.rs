@@ -342,9 +342,7 @@ impl StateDir {
 }
 
 fn write_expecting(path: &Path, expected: Expected, document: &Document) -> Result<(), StoreError> {
-    let written = atomic_file::stage(path, document, expected, Policy::default())
-        .and_then(atomic_file::Staged::commit)
-        .and_then(|committed| atomic_file::sync_directories(&[committed]));
+    let written = atomic_file::replace(path, document, expected, Policy::default());
     written.map_err(|e| StoreError::Write(path.to_owned(), e))
 }
 

@@ -253,9 +253,7 @@ impl Refresh<'_> {
             };
             let expected = Expected::Content(atomic_file::Digest::of(&file.document));
             let policy = Policy { mode: Some(0o600), ..Policy::default() };
-            let written = atomic_file::stage(&self.source, &patched, expected, policy)
-                .and_then(atomic_file::Staged::commit)
-                .and_then(|committed| atomic_file::sync_directories(&[committed]));
+            let written = atomic_file::replace(&self.source, &patched, expected, policy);
             match written {
                 Ok(()) => {
                     return Ok(if renewed.refresh.is_some() { Ended::Rotated } else { Ended::Kept });

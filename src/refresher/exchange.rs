@@ -267,9 +267,7 @@ impl Scratch {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.config()).map_err(failed)?;
         for (path, content) in [(self.marker(), MARK), (self.output(), &b"\n"[..])] {
             let document = Document::new(content.to_vec());
-            atomic_file::stage(&path, &document, Expected::Absent, Policy::default())
-                .and_then(atomic_file::Staged::commit)
-                .and_then(|committed| atomic_file::sync_directories(&[committed]))
+            atomic_file::replace(&path, &document, Expected::Absent, Policy::default())
                 .map_err(|error| format!("scratch directory: {error}"))?;
         }
         std::fs::hard_link(self.marker(), self.credentials()).map_err(failed)?;

@@ -213,9 +213,7 @@ fn write(path: &Path, document: &Document) -> Result<(), WriteError> {
     let state = atomic_file::observe(path);
     // What cannot be read is replaced by nobody: the caller looked before.
     let expected = state.expected().unwrap_or(Expected::Absent);
-    atomic_file::stage(path, document, expected, Policy::default())
-        .and_then(atomic_file::Staged::commit)
-        .and_then(|committed| atomic_file::sync_directories(&[committed]))
+    atomic_file::replace(path, document, expected, Policy::default())
 }
 
 fn parse(value: &Value) -> Option<Found> {

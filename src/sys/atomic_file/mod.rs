@@ -295,6 +295,20 @@ impl Drop for Staged {
     }
 }
 
+/// Replaces one file durably: staged, committed, its directory synced.
+///
+/// # Errors
+/// As [`stage`], [`Staged::commit`] and [`sync_directories`].
+pub fn replace(
+    path: &Path,
+    document: &Document,
+    expected: Expected,
+    policy: Policy,
+) -> Result<(), WriteError> {
+    let committed = stage(path, document, expected, policy)?.commit()?;
+    sync_directories(&[committed])
+}
+
 /// Makes the renames durable: syncs every distinct directory once.
 ///
 /// # Errors
