@@ -117,6 +117,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
     ("src/core/families.rs", "hands a target's document to its format"),
     ("src/core/plan.rs", "hands a target's document to its format"),
+    ("src/core/undo.rs", "compares documents of ours, hands one to its format"),
     ("src/daemon/apply.rs", "hands the gateway's configuration to its reader"),
     ("src/daemon/delivery.rs", "a command sink gets the access token on its standard input"),
     ("src/daemon/model.rs", "reads the gateway's configuration"),

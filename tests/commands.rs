@@ -58,3 +58,5 @@ mod status;
 mod stores;
 #[path = "commands/sync.rs"]
 mod sync;
+#[path = "commands/undo.rs"]
+mod undo;

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::credential::Credential;
-use super::secret::Secret;
+use super::secret::{Document, Secret};
 
 /// The host's fingerprint key: 32 random bytes, kept in our state directory (0600).
 #[derive(Clone)]
@@ -36,6 +36,12 @@ impl FingerprintKey {
     pub fn generation(&self, credential: &Credential) -> Fingerprint {
         let refresh = credential.refresh.as_ref().map_or("", |r| r.expose());
         self.of_parts(&[credential.access.expose().as_bytes(), refresh.as_bytes()])
+    }
+
+    /// The fingerprint of a whole document.
+    #[must_use]
+    pub fn document(&self, document: &Document) -> Fingerprint {
+        self.of_parts(&[document.expose()])
     }
 
     /// The fingerprint of a sequence of byte strings; where one part ends is part of the input.

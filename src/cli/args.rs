@@ -52,6 +52,8 @@ pub enum Command {
     Order(OrderCommand),
     /// Detect what is there, show a configuration for it, and write it
     Setup(SetupArguments),
+    /// Take back the files and entries that passes made; never puts a token back
+    Undo,
     /// Try the alert channels, or show who was told of what
     #[command(subcommand)]
     Alert(AlertCommand),

@@ -25,6 +25,7 @@ pub mod setup;
 pub mod status;
 pub mod stops;
 pub mod sync;
+pub mod undo;
 
 use clap::Parser;
 
@@ -66,6 +67,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Reauth(arguments) => reauth::run(&arguments, surroundings, only.as_deref()),
         Command::Order(command) => order::run(&command, surroundings, only.as_deref()),
         Command::Setup(arguments) => setup::run(&arguments, surroundings, only.as_deref()),
+        Command::Undo => undo::run(surroundings, only.as_deref()),
         Command::Alert(command) => alert::run(&command, surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Show { json }) => config::show(&surroundings, only.as_deref(), json),

@@ -13,8 +13,7 @@ use crate::base::secret::Document;
 use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{apply, detect, login, model};
-use crate::gateway::openclaw::{self, KeyPlace};
+use crate::daemon::{apply, detect, login, undo};
 use crate::sys::atomic_file::{self, Expected, Policy};
 use crate::sys::paths::Surroundings;
 
@@ -91,18 +90,9 @@ fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
     }
     let undone = output::block_on(async {
         for (gateway, instance, reference) in &references {
-            if let Some(model) = model::take_back(&state, gateway, instance).await? {
-                output::print(&format!("{gateway} has no default model {model} any more\n"));
+            for line in undo::reference(&state, gateway, instance, reference).await? {
+                output::print(&format!("{line}\n"));
             }
-            openclaw::take_back(gateway, instance, reference).await.map_err(|f| f.summary)?;
-            let what = match &reference.place {
-                KeyPlace::File { path, .. } => {
-                    std::fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                    path.display().to_string()
-                }
-                KeyPlace::Entry { name } => name.clone(),
-            };
-            output::print(&format!("{gateway} does not refer to {what} any more\n"));
         }
         Ok::<_, String>(())
     });

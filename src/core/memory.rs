@@ -16,6 +16,7 @@ use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
 use crate::core::model::Force;
 use crate::core::refresh::{RefreshMemory, Stop};
 use crate::core::unauthorized::Refusals;
+use crate::core::undo::Made;
 use crate::format::container::Inside;
 
 /// How many generations of a login are remembered: three weeks at one rotation in eight hours.
@@ -210,6 +211,9 @@ pub struct TargetMemory {
     /// The fingerprint of the encrypted file that we wrote there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Fingerprint>,
+    /// What our writes made of the file, for whoever wants them undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
     /// A command that did not take a generation yet.
     pub retry: Option<Retry>,
 }

@@ -23,5 +23,6 @@ pub mod schedule;
 pub mod setup_token;
 pub mod token_answer;
 pub mod unauthorized;
+pub mod undo;
 pub mod verdict;
 pub mod windows;

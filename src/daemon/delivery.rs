@@ -12,6 +12,7 @@ use crate::base::time::Timestamp;
 use crate::config::settings::SinkKind;
 use crate::core::apply;
 use crate::core::model::{Delivery, Force, Observed, TargetContent};
+use crate::core::undo::Made;
 use crate::daemon::history;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::seal::{self, Order};
@@ -67,6 +68,12 @@ pub async fn deliver(
                 target.note_clobber(now);
             }
             target.sealed.clone_from(sealed);
+            if let (Some(sealed), SinkKind::SystemdCreds { path, .. }) = (sealed, &sink.kind) {
+                let was_there = seen.is_some_and(|s| matches!(s.content, TargetContent::Present(_)));
+                let path = path.display().to_string();
+                let known = target.made.take();
+                target.made = Some(Made::note_whole(path, sealed.clone(), was_there, known.as_ref()));
+            }
             apply::note_delivered(&mut memory, &world.desired, delivery, need, now);
         }
         Err(why) => {

@@ -121,7 +121,7 @@ impl<'a> Export<'a> {
         }
         let plain = bundle::compose(&moving, clock::now()).map_err(NotMoved::because)?;
         let sealed = sealed::seal(&plain, recipient).map_err(NotMoved::because)?;
-        let name = key.of_parts(&[sealed.expose()]);
+        let name = key.document(&sealed);
         let kept = state.keep_bundle(&name, &sealed).map_err(NotMoved::because)?;
         failpoint::hit("export-kept");
         Ok(Self { state, leaving, sealed, kept })

@@ -26,4 +26,5 @@ pub mod seal;
 pub mod settle;
 pub mod store;
 pub mod supervisor;
+pub mod undo;
 pub mod world;

@@ -29,6 +29,7 @@ use crate::daemon::containers;
 use crate::daemon::history;
 use crate::daemon::refresh;
 use crate::daemon::store::{StateDir, StoreError, private_directory};
+use crate::daemon::undo;
 use crate::daemon::world::{Observation, World};
 use crate::sinks::Place;
 use crate::sys::atomic_file::{self, Committed, Digest, Expected, Policy, Staged, WriteErrorKind};
@@ -260,7 +261,7 @@ impl Passes<'_> {
             self.state.save(memory)?;
         }
         failpoint::hit("pass-recorded");
-        Ok(Self::commit(staged, seen, memory, done, now))
+        Ok(self.commit(staged, seen, memory, done, now))
     }
 
     /// Takes the locks of the stores that a gateway writes too. A store whose lock is not to be
@@ -269,18 +270,10 @@ impl Passes<'_> {
         let mut locks = Vec::new();
         for write in writes {
             let Some(place) = seen.places.get(&write.target) else { continue };
-            let Some(kind) = place.lock else { continue };
-            match StoreLock::acquire(
-                &place.path,
-                lock_options(kind, place.file.map(|file| file.uid), place.is_contained),
-                patience(STORE_LOCK_DEADLINE),
-                &mut random::unit,
-            )
-            .await
-            {
-                Ok(lock) => locks.push(lock),
-                Err(error) => {
-                    done.unlocked.insert(write.target.clone(), format!("{}: {error}", place.path.display()));
+            match lock_store(place).await {
+                Ok(lock) => locks.extend(lock),
+                Err(why) => {
+                    done.unlocked.insert(write.target.clone(), why);
                 }
             }
         }
@@ -326,6 +319,7 @@ impl Passes<'_> {
 
     /// Renames what was staged. Returns whether the world has to be looked at again.
     fn commit(
+        &self,
         staged: Vec<(Write, Staged)>,
         seen: &Observation,
         memory: &mut Memory,
@@ -348,11 +342,14 @@ impl Passes<'_> {
             tracing::warn!("failed to sync a directory, the new files are in place: {error}");
         }
         changed |= !writes.is_empty();
-        for write in writes {
+        for (write, file) in writes.into_iter().zip(&files) {
             let key = write.target.to_string();
-            let path =
-                seen.places.get(&write.target).map_or_else(|| key.clone(), |p| p.observed.path.clone());
+            let place = seen.places.get(&write.target);
+            let path = place.map_or_else(|| key.clone(), |p| p.observed.path.clone());
             let target = memory.targets.entry(key).or_default();
+            if place.is_some_and(|place| !place.is_mirror) {
+                undo::note(target, &write, &file.resolved, self.key);
+            }
             target.generation = Some(write.generation.clone());
             target.written_at = Some(now);
             target.writes += 1;
@@ -426,6 +423,18 @@ fn most_in_one_file(seen: &Observation) -> usize {
     files.into_values().max().unwrap_or_default()
 }
 
+/// Takes the lock of a store that a gateway writes too; `None` for a file that has none.
+///
+/// # Errors
+/// When it is not to be had in time, as a sentence.
+pub async fn lock_store(place: &Place) -> Result<Option<StoreLock>, String> {
+    let Some(kind) = place.lock else { return Ok(None) };
+    let options = lock_options(kind, place.file.map(|file| file.uid), place.is_contained);
+    let lock =
+        StoreLock::acquire(&place.path, options, patience(STORE_LOCK_DEADLINE), &mut random::unit).await;
+    lock.map(Some).map_err(|error| format!("{}: {error}", place.path.display()))
+}
+
 /// How we take part in the lock of a store; `owner` is whose file it is, `is_contained` says that its
 /// other writers are in a container.
 #[must_use]
@@ -468,7 +477,7 @@ pub async fn hold(path: &Path, deadline: Duration) -> Result<ProcessLock, PassEr
 fn policy_of(place: &Place) -> Result<Policy, String> {
     let owner = place.ownership.owner.as_deref().map(user_id).transpose()?;
     let group = place.ownership.group.as_deref().map(group_id).transpose()?;
-    Ok(Policy { mode: place.ownership.mode, owner, group })
+    Ok(Policy { mode: place.ownership.mode, owner, group, ..Policy::default() })
 }
 
 fn user_id(name: &str) -> Result<u32, String> {

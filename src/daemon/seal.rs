@@ -64,7 +64,7 @@ pub async fn seal(
     if let Err(error) = atomic_file::sync_directories(&[committed]) {
         tracing::warn!("failed to sync a directory, the new file is in place: {error}");
     }
-    Ok(key.of_parts(&[document.expose()]))
+    Ok(key.document(&document))
 }
 
 async fn encrypt(world: &World, name: &str, token: &Secret) -> Result<Document, String> {

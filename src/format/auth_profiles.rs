@@ -177,6 +177,16 @@ pub fn edit(
     Ok(doc.into_edit(existing))
 }
 
+/// Removes a profile; everything else stays.
+///
+/// # Errors
+/// As [`held`].
+pub fn remove(bytes: &[u8], profile_id: &str) -> Result<Edit, FormatError> {
+    let mut doc = opened(bytes)?;
+    doc.remove(&["profiles", profile_id])?;
+    Ok(doc.into_edit(Some(bytes)))
+}
+
 /// The one profile that an edit is about.
 struct Entry<'a> {
     profile_id: &'a str,

@@ -68,6 +68,20 @@ pub fn edit(existing: Option<&[u8]>, key: &str, secret: &Secret) -> Result<Edit,
     Ok(Edit::between(existing, joined(&[before, value.as_bytes(), after])))
 }
 
+/// Removes the line of the last assignment of `key`; every other byte stays.
+///
+/// # Errors
+/// `TooLarge`.
+pub fn remove(bytes: &[u8], key: &str) -> Result<Edit, FormatError> {
+    within_limit(bytes)?;
+    let Some(assignment) = effective(bytes, key) else { return Ok(Edit::Unchanged) };
+    let before = bytes.get(..assignment.key.start).unwrap_or_default();
+    let start = before.iter().rposition(|b| *b == b'\n').map_or(bom(bytes), |newline| newline + 1);
+    let end = bytes.len().min(end_of_line(bytes, assignment.value.end) + 1);
+    let kept = [bytes.get(..start).unwrap_or_default(), bytes.get(end..).unwrap_or_default()];
+    Ok(Edit::Changed(joined(&kept)))
+}
+
 fn appended(bytes: &[u8], key: &str, secret: &Secret) -> Edit {
     let newline: &[u8] = if bytes.windows(2).any(|pair| pair == b"\r\n") { b"\r\n" } else { b"\n" };
     let ended = bytes.is_empty() || bytes == BOM || bytes.ends_with(b"\n");
@@ -87,10 +101,15 @@ fn joined(parts: &[&[u8]]) -> Document {
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// The length of the mark at the start.
+fn bom(bytes: &[u8]) -> usize {
+    if bytes.starts_with(BOM) { BOM.len() } else { 0 }
+}
+
 /// The last assignment of `key`.
 fn effective(bytes: &[u8], key: &str) -> Option<Assignment> {
     let mut found = None;
-    let mut at = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut at = bom(bytes);
     while at < bytes.len() {
         let line_end = end_of_line(bytes, at);
         let Some(assignment) = assignment(bytes, at, line_end) else {

@@ -55,6 +55,16 @@ pub fn edit(
     Ok(doc.into_edit(existing))
 }
 
+/// Removes the entry of `provider`; everything else stays.
+///
+/// # Errors
+/// Whatever [`JsonDoc::parse`] refuses; `DuplicateKey`.
+pub fn remove(bytes: &[u8], provider: &str) -> Result<Edit, FormatError> {
+    let mut doc = JsonDoc::parse(bytes)?;
+    doc.remove(&[provider])?;
+    Ok(doc.into_edit(Some(bytes)))
+}
+
 /// A sink's expiry number as a time; zero and less mean that none is known.
 pub(super) fn expiry(number: Option<i64>) -> Option<Timestamp> {
     number.filter(|n| *n > 0).map(|n| Timestamp::from_foreign(n).0)

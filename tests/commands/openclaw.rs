@@ -154,6 +154,20 @@ fn what_was_set_up_is_taken_back_on_request() {
 }
 
 #[test]
+fn undo_takes_back_the_reference_with_everything_else() {
+    let home = world("2026.9.6", "manage = true");
+    sync(&home);
+    let ran = home.run(&["undo"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("does not refer to"), "{ran:?}");
+    assert_eq!(fs::read_to_string(home.path(".openclaw/openclaw.json")).unwrap(), "{}\n");
+    assert!(!mirror(&home).exists());
+    let again = home.run(&["undo"]);
+    assert!(again.code == 0 && again.stdout.contains("nothing of ours"), "{again:?}");
+    home.finish();
+}
+
+#[test]
 fn a_default_model_is_set_where_none_could_be_used_and_only_it_is_taken_back() {
     const KEY: &str = "config set agents.defaults.model.primary";
     for (own, was, is_set) in [

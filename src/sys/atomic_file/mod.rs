@@ -89,6 +89,8 @@ pub struct Policy {
     pub owner: Option<u32>,
     /// Numeric group.
     pub group: Option<u32>,
+    /// A document without bytes is meant: what is taken back may leave nothing.
+    pub may_be_empty: bool,
 }
 
 /// A complete, synced temporary file beside its target. Dropping it removes the temporary file.
@@ -136,7 +138,7 @@ pub fn stage(
     policy: Policy,
 ) -> Result<Staged, WriteError> {
     let fail = |step, kind| WriteError::new(path, step, kind);
-    if document.is_empty() {
+    if document.is_empty() && !policy.may_be_empty {
         return Err(fail("check", WriteErrorKind::Empty));
     }
     let parent_kind = |errno| match errno {
@@ -185,6 +187,7 @@ fn inherit(
                 mode: policy.mode.or(Some(stat.st_mode & 0o7777)),
                 owner: policy.owner.or(Some(stat.st_uid)),
                 group: policy.group.or(Some(stat.st_gid)),
+                ..policy
             })
         }
     }
@@ -307,6 +310,26 @@ pub fn replace(
 ) -> Result<(), WriteError> {
     let committed = stage(path, document, expected, policy)?.commit()?;
     sync_directories(&[committed])
+}
+
+/// Removes one file durably, if its content still is what is expected. A link that leads to it stays.
+///
+/// # Errors
+/// `Changed` for another content, or none; and what the system refuses.
+pub fn remove(path: &Path, expected: Digest) -> Result<(), WriteError> {
+    let fail = |step, kind| WriteError::new(path, step, kind);
+    let target = resolve(path).map_err(|errno| fail("resolve", errno.into()))?;
+    let (_, dir) = Parent::open(&target.parent).map_err(|errno| fail("open the directory", errno.into()))?;
+    match read_at(&dir, &target.name) {
+        Ok(present) if Digest::of(&present.document) == expected => {}
+        Ok(_) | Err(observe::ReadFailure { errno: Some(Errno::ENOENT), .. }) => {
+            return Err(fail("compare", WriteErrorKind::Changed));
+        }
+        Err(failure) => return Err(fail("compare", failure.as_write_error())),
+    }
+    unlinkat(&dir, target.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
+        .map_err(|errno| fail("remove", errno.into()))?;
+    nix::unistd::fsync(&dir).map_err(|errno| fail("sync the directory", errno.into()))
 }
 
 /// Makes the renames durable: syncs every distinct directory once.

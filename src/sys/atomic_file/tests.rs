@@ -91,7 +91,7 @@ fn an_existing_target_keeps_its_owner_and_a_policy_wins_over_it() {
     let stat = present(&path);
     assert_eq!((stat.uid, stat.gid), (4321, 1234));
 
-    let policy = Policy { mode: Some(0o640), owner: Some(77), group: Some(88) };
+    let policy = Policy { mode: Some(0o640), owner: Some(77), group: Some(88), ..Policy::default() };
     stage(&path, &document(OLD), content(NEW), policy).unwrap().commit().unwrap();
     let stat = present(&path);
     assert_eq!((stat.uid, stat.gid, stat.mode), (77, 88, 0o640));
