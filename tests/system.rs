@@ -127,7 +127,12 @@ fn the_selftest_restarts_a_transient_unit_and_leaves_nothing() {
     let ran = debian.exec_user("tokensink selftest");
     print!("{}", ran.ok());
     assert!(ran.ok().contains("transient user unit tokensink-selftest-"), "{ran}");
-    assert_eq!(ran.ok().matches(", invocation ").count(), 3, "first supply, rename, in place: {ran}");
+    assert_eq!(
+        ran.ok().matches(", invocation ").count(),
+        4,
+        "first supply, rename, in place, new login: {ran}"
+    );
+    assert_eq!(ran.ok().matches("the alert channel was told").count(), 2, "{ran}");
     assert!(ran.ok().contains("\npassed: "), "{ran}");
     assert_eq!(debian.exec_user("ls -A ~ /tmp").ok(), before);
     let units = debian.exec_user("systemctl --user list-units --all --no-legend 'tokensink-selftest-*'");

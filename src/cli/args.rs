@@ -66,6 +66,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The stand-in alert channel of `selftest`
+    #[command(hide = true)]
+    SelftestAlert {
+        /// Where it notes what it is told
+        told: PathBuf,
+    },
     /// The stand-in gateway of `selftest`
     #[command(hide = true)]
     SelftestGateway {

@@ -72,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Show { json }) => config::show(&surroundings, only.as_deref(), json),
         Command::Selftest { json } => selftest::run(&surroundings, json),
+        Command::SelftestAlert { told } => selftest::alert(&told),
         Command::SelftestGateway { token, seen, once } => selftest::gateway(&token, &seen, once),
     })
 }

@@ -32,7 +32,8 @@ fn wrong_usage_is_64_and_help_is_0() {
         assert!(ran.stderr.is_empty() && !ran.stdout.is_empty(), "{right:?}: {ran:?}");
     }
     assert!(home.run(&["--version"]).stdout.contains(env!("CARGO_PKG_VERSION")));
-    assert!(!home.run(&["--help"]).stdout.contains("selftest-gateway"), "a part of the test is no command");
+    let help = home.run(&["--help"]).stdout;
+    assert!(!help.contains("selftest-"), "a part of the test is no command: {help}");
 }
 
 #[test]

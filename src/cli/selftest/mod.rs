@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::stage::Stage;
-pub use self::standin::gateway;
+pub use self::standin::{alert, gateway};
 use super::exit::Exit;
 use super::output;
 use crate::sys::clock;
@@ -76,7 +76,7 @@ pub fn run(surroundings: &Surroundings, is_json: bool) -> Exit {
         Ok(()) => {
             if !is_json {
                 output::print(
-                    "passed: every rotation reached every sink and the gateway; a logout reached none\n",
+                    "passed: every rotation reached every sink and the gateway; a logout reached none, and was told\n",
                 );
             }
             Exit::Done
@@ -127,6 +127,16 @@ async fn acts(stage: &mut Stage, timeline: &mut Timeline) -> Result<(), String> 
         return Err("a blank token reached a sink".into());
     }
     timeline.note("every sink still holds the last good token", None);
+    stage.until_told("raised", "HUSK", STEP_DEADLINE).await?;
+    timeline.note("the alert channel was told, with the next command to type", Some(changed));
+
+    stage.next_token();
+    let changed = clock::monotonic();
+    stage.rotate_by_rename()?;
+    timeline.note("somebody logs in again", None);
+    follow(stage, timeline, changed, "new login").await?;
+    stage.until_told("resolved", "HUSK", STEP_DEADLINE).await?;
+    timeline.note("the alert channel was told that it is over", Some(changed));
 
     let asked = clock::monotonic();
     stage.stop_daemon().await?;

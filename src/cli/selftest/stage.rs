@@ -102,8 +102,13 @@ impl Stage {
         self.root.join("gateway-read")
     }
 
+    /// Where the stand-in of the alert channel notes the last message.
+    fn told(&self) -> PathBuf {
+        self.root.join("told")
+    }
+
     fn watched(&self) -> Vec<PathBuf> {
-        self.sinks().into_iter().chain([self.seen()]).collect()
+        self.sinks().into_iter().chain([self.seen(), self.told()]).collect()
     }
 
     fn gateway_command(&self) -> Result<Vec<String>, String> {
@@ -122,8 +127,11 @@ impl Stage {
             command.push("--once".to_owned());
             format!("command = {command:?}")
         };
+        let alert = [own_program()?.as_path(), Path::new("selftest-alert"), &self.told()]
+            .map(|word| word.display().to_string());
         Ok(format!(
-            "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n\n\
+            "[[alert]]\nkind = \"command\"\ncommand = {alert:?}\n\n\
+             [[login]]\nid = \"claude\"\nprovider = \"claude\"\n\n\
              [[sink]]\nid = \"oauth-json\"\nlogin = \"claude\"\nkind = \"oauth-json\"\npath = {oauth}\nrefresh = false\n\n\
              [[sink]]\nid = \"env-file\"\nlogin = \"claude\"\nkind = \"env-file\"\npath = {env}\n\
              key = \"ANTHROPIC_OAUTH_TOKEN\"\n\n\
@@ -256,6 +264,23 @@ impl Stage {
             }
             _ => Err("the gateway unit was not restarted".into()),
         }
+    }
+
+    /// Waits until the alert channel was given a message of that kind about the login.
+    pub async fn until_told(&mut self, event: &str, code: &str, deadline: Duration) -> Result<(), String> {
+        let is_told = |told: &Path| {
+            let FileState::Present(file) = atomic_file::observe(told) else { return false };
+            let message = serde_json::from_slice::<serde_json::Value>(file.document.expose());
+            message.is_ok_and(|m| m["event"] == event && m["code"] == code && m["subject"] == "claude")
+        };
+        let wait = async {
+            while !is_told(&self.told()) {
+                self.next_hint().await?;
+            }
+            Ok(())
+        };
+        let late = || format!("the alert channel was not given {event} {code} in time");
+        timeout(deadline, wait).await.map_err(|_| late())?
     }
 
     async fn next_hint(&mut self) -> Result<(), String> {

@@ -10,6 +10,7 @@ use crate::base::secret::Document;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::sys::atomic_file::{self, FileState, Policy};
+use crate::sys::stdio;
 
 /// A Claude credentials document with a made-up token.
 pub fn credentials(token: &str, expires_at: i64) -> Vec<u8> {
@@ -48,6 +49,20 @@ pub fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), String> {
 pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut f| f.write_all(bytes)).map_err(|e| e.to_string())
+}
+
+/// `selftest-alert`: notes the message on standard input.
+#[must_use]
+pub fn alert(told: &Path) -> Exit {
+    const LONGEST: usize = 64 * 1024;
+    match stdio::take(LONGEST) {
+        Ok(Some(message)) => match replace(told, message.expose().to_vec()) {
+            Ok(()) => Exit::Done,
+            Err(why) => output::failure(why, Exit::Failed),
+        },
+        Ok(None) => output::failure("the message is too long", Exit::Failed),
+        Err(error) => output::failure(error, Exit::Failed),
+    }
 }
 
 /// `selftest-gateway`: reads the sink, notes what it read, and waits to be stopped.
