@@ -26,5 +26,6 @@ pub mod seal;
 pub mod settle;
 pub mod store;
 pub mod supervisor;
+pub mod syncers;
 pub mod undo;
 pub mod world;

@@ -31,6 +31,7 @@ pub mod refreshes;
 pub mod release;
 pub mod secret_file;
 pub mod static_token;
+pub mod syncer;
 pub mod template;
 pub mod terminal;
 pub mod unit_file;

@@ -56,6 +56,37 @@ pub fn runs_with(variable: &str, value: &Path) -> bool {
     })
 }
 
+/// The command lines of this user's processes, our own left out: a process number and its words. They
+/// may hold secrets and are not to be shown.
+#[must_use]
+pub fn own_commands() -> Vec<(u32, Vec<String>)> {
+    let user = nix::unistd::geteuid().as_raw();
+    let ours = std::process::id();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().take(LIMIT);
+    let command = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
+        let is_own = entry.metadata().is_ok_and(|meta| meta.uid() == user) && pid != ours;
+        let line = is_own.then(|| std::fs::read(entry.path().join("cmdline")).ok())??;
+        let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        Some((pid, words.filter(|word| !word.is_empty()).collect()))
+    };
+    processes.filter_map(command).collect()
+}
+
+/// The service that a process belongs to, and whether it is one of a user's manager.
+#[must_use]
+pub fn unit_of(pid: u32) -> Option<(String, bool)> {
+    unit_in(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// `0::/user.slice/user-1000.slice/user@1000.service/app.slice/NAME.service`
+fn unit_in(cgroup: &str) -> Option<(String, bool)> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (above, name) = path.rsplit_once('/')?;
+    let is_service = name.ends_with(".service") && !name.starts_with("user@");
+    is_service.then(|| (name.to_owned(), above.contains("/user@")))
+}
+
 fn has_open(process: &Path, identity: Option<(u64, u64)>) -> bool {
     let Ok(open) = std::fs::read_dir(process.join("fd")) else { return false };
     open.flatten()
@@ -85,4 +116,20 @@ fn name_of(process: &Path, pid: u32) -> String {
     };
     let shown: String = shown.chars().filter(|c| !c.is_control()).take(40).collect();
     format!("{shown} (pid {pid})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_belongs_to_the_service_that_its_control_group_names() {
+        let user = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/old-sync.service\n";
+        assert_eq!(unit_in(user), Some(("old-sync.service".into(), true)));
+        assert_eq!(unit_in("0::/system.slice/old.service"), Some(("old.service".into(), false)));
+        for none in ["", "0::/", "0::/user.slice/user-0.slice/session-1.scope", "1:name=x:/a.service"] {
+            assert_eq!(unit_in(none), None, "{none}");
+        }
+        assert_eq!(unit_in("0::/user.slice/user-0.slice/user@0.service"), None, "the manager itself");
+    }
 }

@@ -45,19 +45,35 @@ fn directories(scope: UnitScope, home: &Path) -> Vec<PathBuf> {
     }
 }
 
+/// The names of everything in the unit directories of a manager.
+#[must_use]
+pub fn installed(scope: UnitScope, home: &Path) -> BTreeSet<String> {
+    names_in(directories(scope, home))
+}
+
+/// The units that are switched on: those that something else pulls in by a link.
+#[must_use]
+pub fn wanted(scope: UnitScope, home: &Path) -> BTreeSet<String> {
+    let pulls_in = |directory: &PathBuf| {
+        directory.extension().is_some_and(|kind| kind == "wants" || kind == "requires" || kind == "upholds")
+    };
+    let listed = directories(scope, home).into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+    names_in(listed.map(|entry| entry.path()).filter(pulls_in).collect())
+}
+
+fn names_in(directories: Vec<PathBuf>) -> BTreeSet<String> {
+    let listed = directories.into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+    listed.filter_map(|entry| entry.file_name().to_str().map(str::to_owned)).collect()
+}
+
 /// The units that are named like a gateway's, sorted, each with its manager.
 #[must_use]
 pub fn named_like_gateways(home: &Path) -> Vec<(String, UnitScope)> {
-    let mut found = Vec::new();
-    for scope in [UnitScope::User, UnitScope::System] {
-        let listed = directories(scope, home).into_iter().flat_map(std::fs::read_dir).flatten().flatten();
-        let names: BTreeSet<String> = listed
-            .filter_map(|entry| entry.file_name().to_str().map(str::to_owned))
-            .filter(|name| is_gateway(name))
-            .collect();
-        found.extend(names.into_iter().map(|name| (name, scope)));
-    }
-    found
+    let named = |scope| {
+        let names = installed(scope, home).into_iter().filter(|name| is_gateway(name));
+        names.map(move |name| (name, scope))
+    };
+    [UnitScope::User, UnitScope::System].into_iter().flat_map(named).collect()
 }
 
 fn is_gateway(unit: &str) -> bool {
