@@ -134,6 +134,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
         "systemd-creds gets the access token on its standard input, and says why it failed",
     ),
     ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
+    ("src/daemon/syncers.rs", "reads the scripts and tables of others, which are text"),
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),
     ("src/format/auth_profiles.rs", "compares the provider of an entry, which is text"),
     ("src/format/bundle.rs", "writes logins into what will be sealed"),
