@@ -227,6 +227,8 @@ impl ClockMemory {
             None => return Anchor::of(reading),
             Some(anchor) if anchor.is_of(reading) && !anchor.is_floor => return anchor.clone(),
             Some(anchor) if anchor.is_of(reading) => anchor.clone(),
+            // Another id of the boot and no other boot: that of a container, or of one seen past it.
+            Some(anchor) if self.goes_on(anchor, reading) => return Anchor::of(reading),
             Some(anchor) => Anchor {
                 boot: reading.boot.clone(),
                 boottime: Duration::ZERO,
@@ -238,6 +240,14 @@ impl ClockMemory {
         let least = floor.time_at(reading);
         let is_likely = reading.wall >= least.before(JUMP) && reading.wall <= least.after(LONGEST_OFF);
         if is_likely { Anchor::of(reading) } else { floor }
+    }
+
+    /// Whether the boot clock simply went on since an anchor, by the word of a wall clock that is not
+    /// behind the record.
+    fn goes_on(&self, anchor: &Anchor, reading: &ClockReading) -> bool {
+        let is_behind = self.last.is_some_and(|last| reading.wall < last.before(JUMP));
+        let off = reading.wall.millis_from(anchor.time_at(reading));
+        reading.boottime >= anchor.boottime && !is_behind && is_within(off, JUMP)
     }
 }
 

@@ -84,6 +84,20 @@ fn after_a_reboot_the_clock_is_believed_within_a_month_of_the_record() {
 }
 
 #[test]
+fn another_id_of_the_boot_is_no_other_boot_where_both_clocks_went_on() {
+    let mut memory = anchored();
+    for boot in ["b", "a", "b"] {
+        let wall = NOON.moved(13 * HOUR);
+        assert_eq!(memory.judge(&reading(boot, 14 * HOUR, wall)), Judgement::steady(wall), "{boot}");
+        memory.note(&reading(boot, 14 * HOUR, wall));
+    }
+    // A clock that fell back to where it was at the start before is not vouched for by that start.
+    let back = reading("c", 14 * HOUR + 60_000, NOON.moved(13 * HOUR + 60_000));
+    memory.note(&reading("b", 16 * HOUR, NOON.moved(15 * HOUR)));
+    assert_eq!(memory.judge(&back).standing, Standing::Rebooted);
+}
+
+#[test]
 fn a_dead_clock_that_is_set_right_after_the_boot_needs_no_server() {
     let mut memory = anchored();
     memory.note(&reading("b", 60_000, Timestamp::from_millis(60_000)));
