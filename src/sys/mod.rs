@@ -1,6 +1,7 @@
 //! Thin, tested wrappers of the operating system. They use `base` only and know no provider,
 //! sink or gateway: what a file means is for the callers to say.
 
+pub mod account;
 pub mod alarm;
 pub mod append_log;
 pub mod atomic_file;

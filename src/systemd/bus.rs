@@ -160,8 +160,13 @@ pub(super) async fn connect(scope: Scope, addresses: &BusAddresses) -> Result<Li
 /// # Errors
 /// As the ways to it failed.
 pub async fn user_bus(addresses: &BusAddresses) -> Result<zbus::Connection, BusError> {
+    public_bus(Scope::User, addresses).await
+}
+
+/// Connects to the bus of the user or of the system, whoever is on it.
+pub(super) async fn public_bus(scope: Scope, addresses: &BusAddresses) -> Result<zbus::Connection, BusError> {
     let mut failed = BusError::NoAddress;
-    for way in ways(Scope::User, addresses).into_iter().filter(|way| way.private.is_none()) {
+    for way in ways(scope, addresses).into_iter().filter(|way| way.private.is_none()) {
         let builder = zbus::connection::Builder::address(way.address.as_str()).max_queued(MOST_QUEUED);
         match call("connect", builder.build()).await {
             Ok(connection) => return Ok(connection),

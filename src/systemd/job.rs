@@ -36,7 +36,7 @@ const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 #[derive(Debug, Clone)]
 pub struct ServiceManager {
     connection: zbus::Connection,
-    manager: ManagerProxy<'static>,
+    pub(super) manager: ManagerProxy<'static>,
     owner: Option<String>,
     address: String,
 }
@@ -113,6 +113,15 @@ impl ServiceManager {
         self.submit(unit, Kind::Reload).await
     }
 
+    /// Submits the start of a unit that does not run.
+    ///
+    /// # Errors
+    /// The outcome, when it is decided without a job: the unit does not exist, is masked; the
+    /// manager refused or cannot be reached.
+    pub async fn submit_start(&self, unit: &str) -> Result<PendingJob, RestartOutcome> {
+        self.submit(unit, Kind::Start).await
+    }
+
     /// Submits the stop of a unit. Its outcome is [`RestartOutcome::Stopped`] when it is not
     /// running after it.
     ///
@@ -170,7 +179,9 @@ impl ServiceManager {
     async fn submit(&self, unit: &str, kind: Kind) -> Result<PendingJob, RestartOutcome> {
         let (unit_path, mut stream) = self.prepare(unit).await?;
         let before = self.facts_at(&unit_path).await?;
-        if let Some(outcome) = without_a_job(&before) {
+        let decided = without_a_job(&before);
+        let is_start = kind == Kind::Start;
+        if let Some(outcome) = decided.filter(|outcome| !(is_start && *outcome == RestartOutcome::Stopped)) {
             return Err(outcome);
         }
         if before.id != unit {
@@ -180,16 +191,15 @@ impl ServiceManager {
         let job = match kind {
             Kind::Reload => call("ReloadUnit", self.manager.reload_unit(unit, "replace")).await,
             Kind::Stop => call("StopUnit", self.manager.stop_unit(unit, "replace")).await,
-            Kind::Restart | Kind::Start => {
-                call("RestartUnit", self.manager.restart_unit(unit, "replace")).await
-            }
+            Kind::Start => call("StartUnit", self.manager.start_unit(unit, "replace")).await,
+            Kind::Restart => call("RestartUnit", self.manager.restart_unit(unit, "replace")).await,
         }?;
         Ok(PendingJob { service: self.clone(), kind, job, unit_path, before, stream, referenced: None })
     }
 
     /// Subscribes to the manager's signals, installs the match for the unit's jobs and loads the
     /// unit, all in one round trip.
-    async fn prepare(&self, unit: &str) -> Result<(OwnedObjectPath, MessageStream), BusError> {
+    pub(super) async fn prepare(&self, unit: &str) -> Result<(OwnedObjectPath, MessageStream), BusError> {
         // Each time: a manager that was replaced has forgotten its subscribers.
         let subscribe = async {
             match call("Subscribe", self.manager.subscribe()).await {
@@ -202,7 +212,7 @@ impl ServiceManager {
         Ok((path, stream))
     }
 
-    async fn facts_at(&self, path: &OwnedObjectPath) -> Result<UnitFacts, BusError> {
+    pub(super) async fn facts_at(&self, path: &OwnedObjectPath) -> Result<UnitFacts, BusError> {
         let reply = self.connection.call_method(
             Some(SERVICE),
             path,

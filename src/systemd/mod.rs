@@ -6,7 +6,9 @@
 //! systemd 252 (Debian 12), D-Bus interface `org.freedesktop.systemd1`.
 
 pub mod bus;
+pub mod enable;
 pub mod job;
+pub mod login1;
 pub mod notify;
 pub mod outcome;
 mod private;
