@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::base::credential::SourceReading;
 use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
 use crate::config::settings::{
     Agents, AlertingSettings, Apply, GatewayKind, GatewaySettings, LoginSettings, RefreshMode,
@@ -15,8 +16,9 @@ use crate::sys::paths::Surroundings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The detected settings: the Claude login by the CLI's own rule, a Codex login where there is one,
-/// and every OpenClaw instance with the unit of its gateway.
+/// The detected settings: the login of every CLI that has one, by its own rule, and every OpenClaw
+/// instance with its gateway. Claude Code's is there also without a file yet, where an OpenClaw waits
+/// for it or nothing else was found.
 #[must_use]
 pub fn settings(surroundings: &Surroundings) -> Settings {
     let mut settings = Settings {
@@ -29,13 +31,27 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
         alerts: Vec::new(),
         alerting: AlertingSettings { login_deadline: Vec::new(), remind: DAY, heartbeat_url: None },
     };
-    let Ok(login) = LoginId::try_new("claude") else { return settings };
-    settings.logins.push(default_login(login.clone(), Provider::Claude));
-    let codex = providers::default_path(Provider::Codex, &surroundings.home, &surroundings.variables);
-    if let (Ok(id), true) = (LoginId::try_new("codex"), codex.is_some_and(|path| path.exists())) {
-        settings.logins.push(default_login(id, Provider::Codex));
+    let Ok(login) = LoginId::try_new(Provider::Claude.as_str()) else { return settings };
+    let candidates = candidates(surroundings);
+    let found = Provider::ALL.into_iter().filter_map(|provider| {
+        let login = default_login(LoginId::try_new(provider.as_str()).ok()?, provider);
+        let path = providers::default_path(provider, &surroundings.home, &surroundings.variables)?;
+        // The others keep more than logins in their files, and none once they are logged out.
+        let is_there = match provider {
+            Provider::Claude | Provider::Codex => path.exists(),
+            _ => {
+                let read = providers::read(provider, providers::layout(&login).as_ref(), &path);
+                matches!(read.reading, SourceReading::Ok(_))
+            }
+        };
+        is_there.then_some(login)
+    });
+    settings.logins = found.collect();
+    let is_known = settings.logins.iter().any(|known| known.id == login);
+    if !is_known && (settings.logins.is_empty() || !candidates.is_empty()) {
+        settings.logins.insert(0, default_login(login.clone(), Provider::Claude));
     }
-    for Found { name, state_dir, unit } in instances(surroundings) {
+    for Candidate { name, state_dir, gateway: kind } in candidates {
         let (Ok(sink), Ok(gateway)) = (SinkId::try_new(name.clone()), GatewayId::try_new(name)) else {
             continue;
         };
@@ -49,10 +65,10 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
                 manage: false,
             },
         });
-        settings.gateways.extend(unit.map(|(unit, scope)| GatewaySettings {
+        settings.gateways.extend(kind.map(|kind| GatewaySettings {
             id: gateway,
             sinks: vec![sink],
-            kind: GatewayKind::Unit { unit, scope },
+            kind,
             apply: Apply::Auto,
             probe: None,
             idle: None,
@@ -64,25 +80,27 @@ pub fn settings(surroundings: &Surroundings) -> Settings {
 }
 
 /// An OpenClaw instance that was found.
-struct Found {
+struct Candidate {
+    /// What its sink and its gateway are called.
     name: String,
     state_dir: PathBuf,
-    unit: Option<(String, UnitScope)>,
+    /// What runs it, where that is known.
+    gateway: Option<GatewayKind>,
 }
 
 /// The instance without a profile, those with one (`~/.openclaw-NAME`), and what further units run.
-fn instances(surroundings: &Surroundings) -> Vec<Found> {
+fn candidates(surroundings: &Surroundings) -> Vec<Candidate> {
     let home = &surroundings.home;
     let named = ["OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR"].iter().find_map(|v| surroundings.variable(v));
     let usual = named.map_or_else(|| units::default_state_dir(home), |directory| home.join(directory));
     let mut found = Vec::new();
     if usual.is_dir() {
-        found.push(Found { name: "openclaw".to_owned(), state_dir: usual, unit: None });
+        found.push(Candidate { name: "openclaw".to_owned(), state_dir: usual, gateway: None });
     }
     for name in profiles(home) {
         let state_dir = home.join(format!(".openclaw-{name}"));
         if found.iter().all(|known| known.state_dir != state_dir) {
-            found.push(Found { name: format!("openclaw-{name}"), state_dir, unit: None });
+            found.push(Candidate { name: format!("openclaw-{name}"), state_dir, gateway: None });
         }
     }
     for (unit, scope) in units::named_like_gateways(home) {
@@ -94,12 +112,12 @@ fn instances(surroundings: &Surroundings) -> Vec<Found> {
         }
         let state_dir = units::state_dir(&service, home);
         if let Some(known) = found.iter_mut().find(|known| known.state_dir == state_dir) {
-            known.unit.get_or_insert((unit, scope));
+            known.gateway.get_or_insert(GatewayKind::Unit { unit, scope });
         } else if state_dir.is_dir() {
             let stem = unit.strip_suffix(".service").unwrap_or(&unit).replacen("-gateway", "", 1);
             let is_taken = found.iter().any(|known| known.name == stem);
             let name = if is_taken { format!("{stem}-{}", found.len()) } else { stem };
-            found.push(Found { name, state_dir, unit: Some((unit, scope)) });
+            found.push(Candidate { name, state_dir, gateway: Some(GatewayKind::Unit { unit, scope }) });
         }
     }
     found
