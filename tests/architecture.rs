@@ -115,6 +115,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/alerts/http.rs", "sends the channel's token"),
     ("src/cli/selftest/stage.rs", "compares the stage's own made-up tokens with what the sinks hold"),
     ("src/cli/selftest/standin.rs", "the stand-in CLI writes a made-up login"),
+    ("src/cli/setup/ground.rs", "reads the search path that a login shell printed"),
     ("src/core/families.rs", "hands a target's document to its format"),
     ("src/core/plan.rs", "hands a target's document to its format"),
     ("src/core/undo.rs", "compares documents of ours, hands one to its format"),

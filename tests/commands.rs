@@ -48,6 +48,8 @@ mod openclaw_store;
 mod order;
 #[path = "commands/providers.rs"]
 mod providers;
+#[path = "commands/setup.rs"]
+mod setup;
 #[path = "commands/sinks.rs"]
 mod sinks;
 #[path = "commands/states.rs"]

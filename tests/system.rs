@@ -25,6 +25,8 @@ mod journal;
 mod log;
 #[path = "system/on_bus.rs"]
 mod on_bus;
+#[path = "system/setup.rs"]
+mod setup;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -50,7 +50,7 @@ pub enum Command {
     /// Show or set in which order OpenClaw tries the profiles of a provider
     #[command(subcommand)]
     Order(OrderCommand),
-    /// Detect what is there, show a configuration for it, and write it
+    /// Detect what is there, show what is to be done, and do it
     Setup(SetupArguments),
     /// Take back the files and entries that passes made; never puts a token back
     Undo,
@@ -102,17 +102,20 @@ pub struct SyncArguments {
 /// Arguments of `setup`.
 #[derive(Debug, Args)]
 pub struct SetupArguments {
-    /// Write without asking
+    /// Do everything that is safe, without asking
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
-    /// Show what would be written and touch nothing
+    /// Show what would be done and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Let the service manager run without a session, without asking
+    #[arg(long)]
+    pub linger: bool,
     /// Let the daemon set up OpenClaw's own configuration, without asking
     #[arg(long)]
     pub manage: bool,
-    /// Take back what was set up in OpenClaw's own configuration
-    #[arg(long, conflicts_with_all = ["yes", "dry_run", "manage"])]
+    /// Take back what a set-up did, also in OpenClaw's own configuration
+    #[arg(long, conflicts_with_all = ["yes", "dry_run", "linger", "manage"])]
     pub undo: bool,
 }
 

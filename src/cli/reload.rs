@@ -10,7 +10,7 @@ use crate::daemon::world::World;
 use crate::gateway::unit::{self, Managers};
 
 /// The unit that runs the daemon.
-const UNIT: &str = "tokensink.service";
+pub(super) const UNIT: &str = "tokensink.service";
 
 /// Makes a running daemon read its configuration again, or says what does.
 pub async fn daemon(world: &World, state: &StateDir) {

@@ -50,7 +50,8 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
     }
 }
 
-fn full(report: &Report) -> String {
+/// The report in words.
+pub(super) fn full(report: &Report) -> String {
     let mut text = String::new();
     let now = report.generated_at;
     let _ = match (report.daemon.running, report.daemon.pid, report.daemon.since) {

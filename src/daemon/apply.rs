@@ -25,6 +25,7 @@ use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
 use crate::gateway::{self, Applied, Means, Order, UnderWay};
 use crate::sinks::openclaw::{Wanted, probe};
+use crate::sys::paths::Surroundings;
 use crate::sys::{clock, failpoint};
 use crate::systemd::bus::BusAddresses;
 
@@ -103,7 +104,12 @@ pub fn held_back(memory: &Memory, delivery: &Delivery, now: Timestamp) -> Option
 /// Where the buses are.
 #[must_use]
 pub fn buses(world: &World) -> BusAddresses {
-    let surroundings = &world.surroundings;
+    buses_of(&world.surroundings)
+}
+
+/// The same, before there is a world.
+#[must_use]
+pub fn buses_of(surroundings: &Surroundings) -> BusAddresses {
     BusAddresses {
         session: surroundings.variable("DBUS_SESSION_BUS_ADDRESS").map(str::to_owned),
         runtime_dir: surroundings.runtime_dir(),

@@ -2,7 +2,7 @@
 //! of foreign refresh tokens that a write displaced), `mirrors/` (access tokens that gateways refer
 //! to), `logins/` (logins of our own), `import.key` and `exports/` (logins that move), `identities/`
 //! (what a gateway's CLI keeps of itself when it comes as ours), `alerts.json` (what was told to whom),
-//! and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
+//! `setup.json` (what a set-up did), and the locks of daemon and pass. Files are 0600 and directories 0700 from the start.
 
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -75,6 +75,12 @@ impl StateDir {
         self.path.join("history.jsonl")
     }
 
+    /// What `tokensink setup` did, so that it can be taken back.
+    #[must_use]
+    pub fn setup(&self) -> PathBuf {
+        self.path.join("setup.json")
+    }
+
     /// The lock that one pass at a time holds.
     #[must_use]
     pub fn pass_lock(&self) -> PathBuf {
@@ -139,7 +145,9 @@ impl StateDir {
         self.path.join("displaced")
     }
 
-    fn memory_file(&self) -> PathBuf {
+    /// What is remembered, as a file: it is replaced at each change.
+    #[must_use]
+    pub fn memory_file(&self) -> PathBuf {
         self.path.join("state.json")
     }
 
@@ -327,7 +335,11 @@ impl StateDir {
         Ok(path)
     }
 
-    fn replace(&self, path: &Path, document: &Document) -> Result<(), StoreError> {
+    /// Replaces a file in the directory durably; one that holds just that is left alone.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn replace(&self, path: &Path, document: &Document) -> Result<(), StoreError> {
         let state = atomic_file::observe(path);
         if matches!(&state, FileState::Present(file) if file.document == *document) {
             return Ok(());

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 // NOTE: zbus re-exports the trait for its own macros; it spares us a dependency for one method.
 use zbus::export::futures_core::Stream;
+use zbus::{Message, OwnedVariant};
 
-use super::bus::{BusError, call};
+use super::bus::{BusError, call, from_zbus};
 use super::job::ServiceManager;
+use super::proxy::{MANAGER_INTERFACE, MANAGER_PATH, SERVICE};
 
 impl ServiceManager {
     /// Enables a unit: its links are made, and the manager reads its unit files again.
@@ -20,8 +22,8 @@ impl ServiceManager {
     /// # Errors
     /// [`BusError`]; a file in the way of a link is refused, not replaced.
     pub async fn enable(&self, unit: &str) -> Result<(), BusError> {
-        call("EnableUnitFiles", self.manager.enable_unit_files(&[unit], false, false)).await?;
-        self.read_unit_files().await
+        self.ask("EnableUnitFiles", &(vec![unit], false, false)).await?;
+        self.ask("Reload", &()).await.map(drop)
     }
 
     /// Disables a unit: its links are removed, and the manager reads its unit files again.
@@ -29,16 +31,18 @@ impl ServiceManager {
     /// # Errors
     /// [`BusError`]; a unit that was not enabled is none.
     pub async fn disable(&self, unit: &str) -> Result<(), BusError> {
-        call("DisableUnitFiles", self.manager.disable_unit_files(&[unit], false)).await?;
-        self.read_unit_files().await
+        self.ask("DisableUnitFiles", &(vec![unit], false)).await?;
+        self.ask("Reload", &()).await.map(drop)
     }
 
-    /// Makes the manager read its unit files again.
-    ///
-    /// # Errors
-    /// [`BusError`].
-    pub async fn read_unit_files(&self) -> Result<(), BusError> {
-        call("Reload", self.manager.reload()).await
+    /// Calls a method of the manager; which links it changed is nothing that anybody asks.
+    async fn ask<B>(&self, method: &'static str, body: &B) -> Result<Message, BusError>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
+        let asked =
+            self.connection().call_method(Some(SERVICE), MANAGER_PATH, Some(MANAGER_INTERFACE), method, body);
+        call(method, asked).await
     }
 
     /// The variables that the manager's units are started with.
@@ -46,7 +50,16 @@ impl ServiceManager {
     /// # Errors
     /// [`BusError`].
     pub async fn environment(&self) -> Result<BTreeMap<String, String>, BusError> {
-        let assignments = call("Get Environment", self.manager.environment()).await?;
+        let properties = self.connection().call_method(
+            Some(SERVICE),
+            MANAGER_PATH,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &(MANAGER_INTERFACE, "Environment"),
+        );
+        let answer = call("Get Environment", properties).await?;
+        let value: OwnedVariant = answer.body().deserialize().map_err(|error| from_zbus(&error))?;
+        let assignments = Vec::<String>::try_from(value).map_err(|error| from_zbus(&error))?;
         let pairs = assignments.iter().filter_map(|assignment| assignment.split_once('='));
         Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }

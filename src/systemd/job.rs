@@ -36,7 +36,7 @@ const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 #[derive(Debug, Clone)]
 pub struct ServiceManager {
     connection: zbus::Connection,
-    pub(super) manager: ManagerProxy<'static>,
+    manager: ManagerProxy<'static>,
     owner: Option<String>,
     address: String,
 }

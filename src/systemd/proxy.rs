@@ -18,12 +18,6 @@ pub const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 /// An auxiliary unit of `StartTransientUnit`: its name and its properties. We never send one.
 pub type AuxiliaryUnit<'a> = (&'a str, Vec<(&'a str, Variant<'a>)>);
 
-/// A link that was made or removed: what was done, the link, where it leads.
-pub type LinkChange = (String, String, String);
-
-/// Whether the unit says where it wants to be linked, and the links.
-pub type Enabled = (bool, Vec<LinkChange>);
-
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
     default_service = "org.freedesktop.systemd1",
@@ -39,11 +33,6 @@ pub trait Manager {
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn unref_unit(&self, name: &str) -> zbus::Result<()>;
-    fn reload(&self) -> zbus::Result<()>;
-    fn enable_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<Enabled>;
-    fn disable_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<LinkChange>>;
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn environment(&self) -> zbus::Result<Vec<String>>;
     fn start_transient_unit(
         &self,
         name: &str,

@@ -193,7 +193,8 @@ impl BootedDebian {
         command
     }
 
-    fn root_command(&self, script: &str) -> Command {
+    /// A shell script as root inside, to be run.
+    pub fn root_command(&self, script: &str) -> Command {
         let mut command = self.enter();
         command.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"]);
         command.args(["sh", "-c", script]);

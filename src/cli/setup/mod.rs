@@ -1,171 +1,190 @@
-//! `tokensink setup`: detect, show, write. It writes one new drop-in and nothing else, and only
-//! where there is no configuration yet.
+//! `tokensink setup`: detect, show, ask, write, enable, prove. It writes one new drop-in and never a
+//! file of a person's; what it did is on record, and `--undo` takes exactly that back.
+//!
+//! `plan` decides and does no I/O; `ground` looks; `carry_out` acts; `proof` judges what came of it.
 
-use std::fmt::Write as _;
+mod carry_out;
+mod drop_in;
+mod ground;
+mod plan;
+mod proof;
+mod record;
+mod tell;
+mod undo;
+
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use self::carry_out::Work;
+use self::ground::Ground;
+use self::plan::{Facts, Plan, Runner, Step};
+use self::record::Record;
 use super::args::SetupArguments;
 use super::exit::Exit;
-use super::{load, output};
-use crate::base::secret::Document;
-use crate::config::settings::{GatewayKind, Settings, SinkKind, UnitScope};
+use super::{load, output, status};
+use crate::config::settings::{Settings, SinkKind};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{apply, detect, login, undo};
-use crate::sys::atomic_file::{self, Expected, Policy};
+use crate::daemon::{detect, login};
 use crate::sys::paths::Surroundings;
-
-/// The file that is written, in our configuration directory.
-const DROP_IN: &str = "tokensink.d/50-setup.toml";
 
 /// What a person is asked before OpenClaw's own configuration may be changed.
 const MANAGE: &str = "OpenClaw from 2026.4 on takes a token only by its own configuration.\n\
     May tokensink make that refer to a file of its own, and name a default model where there is none\n\
     that could be used (`tokensink setup --undo` takes both back)? [y/N] ";
+/// What a person is asked before their manager outlives their sessions.
+const LINGER: &str = "Your service manager would run from boot and outlive your sessions, with everything\n\
+    that you have enabled in it. Turn lingering on? [y/N] ";
 
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: &SetupArguments, surroundings: Surroundings, only: Option<&Path>) -> Exit {
-    if arguments.undo {
-        return undo(surroundings, only);
-    }
-    match load::configuration(&surroundings, only) {
-        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
-        // What `login` entered is no configuration by a person, and stands beside this one.
-        Ok(loaded) if loaded.files.iter().any(|file| !login::is_entry(file)) => {
-            let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
-            output::print(&format!("already configured in {}; nothing to do\n", files.join(", ")));
-            return Exit::Done;
-        }
-        Ok(_) => {}
-    }
-    let mut settings = detect::settings(&surroundings);
-    let is_asked = !(arguments.yes || arguments.dry_run || arguments.manage);
-    let may_manage = arguments.manage || (is_asked && has_openclaw(&settings) && is_confirmed(MANAGE));
-    for sink in &mut settings.sinks {
-        if let SinkKind::OpenClaw { manage, .. } = &mut sink.kind {
-            *manage = may_manage;
-        }
-    }
-    let file = surroundings.config_dir().join(DROP_IN);
-    let text = render(&settings);
-    let world = World::new(settings, surroundings);
-    output::print(&format!("{}\n{}:\n\n{text}\n", found(&world), file.display()));
-    if arguments.dry_run || !(arguments.yes || is_confirmed("Write this file? [y/N] ")) {
-        output::print("nothing was written; `tokensink setup --yes` writes it\n");
-        return Exit::Done;
-    }
-    if let Err(why) = write(&file, text) {
-        return output::failure(why, Exit::Failed);
-    }
-    output::print(
-        "written. Next:\n  tokensink sync --dry-run                     what the first pass would do\n  \
-         systemctl --user enable --now tokensink      start it, now and at every login\n  \
-         loginctl enable-linger                       keep it running while you are logged out\n",
-    );
-    Exit::Done
-}
-
-/// Makes every OpenClaw that refers to what we supply forget it, and removes our file.
-fn undo(surroundings: Surroundings, only: Option<&Path>) -> Exit {
-    let world = match load::world(surroundings, only) {
-        Ok((world, _)) => world,
-        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+    let ground = match Ground::of(surroundings) {
+        Ok(ground) => ground,
+        Err(why) => return output::failure(format_args!("{why}; nothing was changed"), Exit::Failed),
     };
-    let managed =
-        world.settings.sinks.iter().find(|s| matches!(s.kind, SinkKind::OpenClaw { manage: true, .. }));
-    if let Some(sink) = managed {
-        let why =
-            format!("sink {} has manage = true and would be set up again; make that false first", sink.id);
-        return output::failure(why, Exit::Failed);
+    if arguments.undo {
+        return undo::run(&ground, only);
     }
-    let state = StateDir::of(&world.surroundings);
-    world.recall(&load::remembered(&state).0);
-    let references = apply::references(&world);
-    if references.is_empty() {
-        output::print("no OpenClaw refers to anything of ours; nothing to do\n");
-        return Exit::Done;
+    if only.is_some() {
+        let why = "--config names a file that no unit reads; `setup` writes where it does";
+        return output::failure(why, Exit::Usage);
     }
-    let undone = output::block_on(async {
-        for (gateway, instance, reference) in &references {
-            for line in undo::reference(&state, gateway, instance, reference).await? {
-                output::print(&format!("{line}\n"));
-            }
-        }
-        Ok::<_, String>(())
-    });
-    match undone {
-        Ok(Ok(())) => Exit::Done,
-        Ok(Err(why)) => output::failure(why, Exit::Failed),
+    match output::block_on(set_up(arguments, &ground)) {
+        Ok(exit) => exit,
         Err(error) => output::failure(error, Exit::Failed),
     }
 }
 
-/// What was found, one line each.
-fn found(world: &World) -> String {
-    let mut text = String::new();
-    for source in &world.sources {
-        let state = if source.path.exists() { "found" } else { "not there yet" };
-        let _ = writeln!(text, "login {}: {} ({state})", source.login, source.path.display());
+async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
+    let loaded = match load::configuration(&ground.surroundings, None) {
+        Ok(loaded) => loaded,
+        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+    };
+    let managers = ground.managers().await;
+    // What `login` entered is no configuration by a person, and stands beside this one.
+    let configured: Vec<PathBuf> = loaded.files.into_iter().filter(|file| !login::is_entry(file)).collect();
+    let is_new = configured.is_empty();
+    let mut settings = if is_new { detect::settings(&ground.surroundings) } else { loaded.settings };
+    if is_new {
+        drop_in::pin(&mut settings, |provider, is_here| ground.place(&managers, provider, is_here));
     }
-    for sink in &world.settings.sinks {
-        if let SinkKind::OpenClaw { state_dir, .. } = &sink.kind {
-            let _ = writeln!(text, "sink {}: OpenClaw in {}", sink.id, state_dir.display());
-        }
-    }
-    if world.settings.sinks.is_empty() {
-        text.push_str("no OpenClaw state directory was found: add your own [[sink]] entries\n");
-    }
-    for gateway in &world.settings.gateways {
-        if let GatewayKind::Unit { unit, .. } = &gateway.kind {
-            let _ = writeln!(text, "gateway {}: user unit {unit}", gateway.id);
-        }
-    }
-    text
-}
+    manage(&mut settings, arguments.manage && is_new);
+    let world = World::new(settings.clone(), ground.surroundings.clone());
+    let has_anything = !settings.sinks.is_empty() || world.sources.iter().any(|source| source.path.exists());
+    let facts = ground.facts(&managers, configured, has_anything).await;
+    let plan = plan::plan(&facts);
+    let file = facts.config_dir.join(drop_in::NAME);
 
-/// The settings as the configuration would say them.
-fn render(settings: &Settings) -> String {
-    let mut text =
-        String::from("# Written by `tokensink setup`. Yours to change: it is not written again.\n");
-    for login in &settings.logins {
-        let _ = writeln!(text, "\n[[login]]\nid = \"{}\"\nprovider = \"{}\"", login.id, login.provider);
+    let providers = settings.logins.iter().map(|login| login.provider).collect();
+    let clis = ground.clis(&managers, &providers).await;
+    output::print(&tell::found(&facts, &world, &clis));
+    if !is_new {
+        let files: Vec<String> = facts.configured.iter().map(|f| f.display().to_string()).collect();
+        output::print(&format!("  config    already configured in {}; left as it is\n", files.join(", ")));
     }
-    for sink in &settings.sinks {
-        let _ = writeln!(
-            text,
-            "\n[[sink]]\nid = \"{}\"\nlogin = \"{}\"\nkind = \"{}\"",
-            sink.id,
-            sink.login,
-            sink.kind.as_str()
+    if let Some(why) = &plan.refused {
+        return output::failure(format_args!("{why}; nothing was changed"), Exit::Failed);
+    }
+    output::print(&tell::planned(&facts, &plan, &file, &drop_in::render(&settings)));
+    if arguments.dry_run {
+        output::print("\nnothing was changed\n");
+        return Exit::Done;
+    }
+    let state = StateDir::of(&ground.surroundings);
+    let Some(agreed) = agreed(arguments, &facts, &plan, &settings) else {
+        let why = "nothing was changed; `tokensink setup --yes` does not ask";
+        return output::failure(why, Exit::Failed);
+    };
+    manage(&mut settings, agreed.manage && is_new);
+    let text = drop_in::render(&settings);
+    let record = Record::load(&state);
+    output::print("\n");
+    let mut work = Work {
+        ground,
+        facts: &facts,
+        plan: &plan,
+        managers,
+        state: &state,
+        record,
+        may_linger: agreed.linger,
+    };
+    let done = work.carry_out(&file, &text).await;
+    let has_record = !work.record.is_empty();
+    if is_new && !agreed.manage && has_openclaw(&settings) {
+        output::print(
+            "left      OpenClaw's own configuration: later releases need `manage = true` in the drop-in, or --manage\n",
         );
-        if let SinkKind::OpenClaw { state_dir, manage, .. } = &sink.kind {
-            let _ = writeln!(text, "state_dir = {}", quoted(&state_dir.display().to_string()));
-            if *manage {
-                text.push_str("manage = true\n");
-            }
-        }
     }
-    for gateway in &settings.gateways {
-        let sinks: Vec<String> = gateway.sinks.iter().map(|s| format!("\"{s}\"")).collect();
-        let _ = writeln!(text, "\n[[gateway]]\nid = \"{}\"\nsinks = [{}]", gateway.id, sinks.join(", "));
-        if let GatewayKind::Unit { unit, scope } = &gateway.kind {
-            let scope = if *scope == UnitScope::User { "user" } else { "system" };
-            let _ = writeln!(text, "unit = {}\nscope = \"{scope}\"", quoted(unit));
-            text.push_str(
-                "# A 401 in its journal, as OpenClaw 2026.9.6 writes it, is a reason to look again:\n",
-            );
-            text.push_str("# unauthorized = \"response provider=anthropic .*status=401\"\n");
-        }
+    if !is_new && arguments.manage {
+        output::print(
+            "left      OpenClaw's own configuration: set `manage = true` in the [[sink]] that is there\n",
+        );
     }
-    text
+    let undone = done.err().unwrap_or_default();
+    let exit = proved(ground, &plan, &state, has_record, undone.is_empty()).await;
+    for why in &undone {
+        output::failure(why, Exit::Failed);
+    }
+    let exit = if undone.is_empty() { exit } else { Exit::Failed };
+    if exit == Exit::Failed && has_record {
+        output::print("what was done stays; `tokensink setup --undo` takes it back\n");
+    }
+    exit
 }
 
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// What a person, or the command line, agreed to.
+struct Agreed {
+    manage: bool,
+    linger: bool,
+}
+
+/// Asks for every risky step by itself, and for the rest at once. `None`: nothing is to be done.
+fn agreed(arguments: &SetupArguments, facts: &Facts, plan: &Plan, settings: &Settings) -> Option<Agreed> {
+    let steps = |wanted: Step| plan.steps.contains(&wanted);
+    let is_about_linger = plan.steps.iter().all(|step| *step == Step::Linger);
+    let asks = !arguments.yes && std::io::stdin().is_terminal();
+    let manage =
+        arguments.manage || (asks && steps(Step::Write) && has_openclaw(settings) && is_confirmed(MANAGE));
+    let linger = arguments.linger || (asks && steps(Step::Linger) && is_confirmed(LINGER));
+    // The one step that may be left was agreed to, or not, already; a look at the rest changes nothing.
+    let is_settled = plan.steps.is_empty() || (is_about_linger && facts.manages);
+    let goes_on = arguments.yes || is_settled || (asks && is_confirmed("Do this? [y/N] "));
+    goes_on.then_some(Agreed { manage, linger })
+}
+
+/// How it went, and what to expect. Without a unit of ours there is nothing to prove.
+async fn proved(ground: &Ground, plan: &Plan, state: &StateDir, has_record: bool, is_done: bool) -> Exit {
+    if let Runner::Foreground(why) = &plan.runner {
+        output::print(&format!(
+            "no unit   {why}. Whatever runs programs for you has to run\n  tokensink daemon\n\
+             in the foreground; `tokensink sync` makes one pass now\n"
+        ));
+        return Exit::Done;
+    }
+    if !is_done && !load::daemon(state).running {
+        return Exit::Failed;
+    }
+    let world = match load::world(ground.surroundings.clone(), None) {
+        Ok((world, _)) => world,
+        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+    };
+    let report = proof::settled(&world, state).await;
+    output::print(&format!("\n{}", status::full(&report)));
+    output::print(&tell::expect(&report, &plan.runner, has_record));
+    let open = proof::open(&report);
+    for why in &open {
+        output::failure(why, Exit::Failed);
+    }
+    if open.is_empty() { Exit::Done } else { Exit::Failed }
+}
+
+fn manage(settings: &mut Settings, may: bool) {
+    for sink in &mut settings.sinks {
+        if let SinkKind::OpenClaw { manage, .. } = &mut sink.kind {
+            *manage = may;
+        }
+    }
 }
 
 fn has_openclaw(settings: &Settings) -> bool {
@@ -173,22 +192,9 @@ fn has_openclaw(settings: &Settings) -> bool {
 }
 
 fn is_confirmed(question: &str) -> bool {
-    if !std::io::stdin().is_terminal() {
-        return false;
-    }
     output::print(question);
     let _ = std::io::stdout().flush();
     let mut answer = String::new();
     let _ = std::io::stdin().read_line(&mut answer);
     matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-fn write(file: &Path, text: String) -> Result<(), String> {
-    if let Some(directory) = file.parent() {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.map_err(|e| format!("{}: {e}", directory.display()))?;
-    }
-    let policy = Policy { mode: Some(0o644), ..Policy::default() };
-    atomic_file::replace(file, &Document::new(text.into_bytes()), Expected::Absent, policy)
-        .map_err(|e| e.to_string())
 }

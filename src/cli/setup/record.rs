@@ -1,0 +1,149 @@
+//! What a set-up did, remembered so that exactly that can be taken back. Each entry is made before its
+//! step, so that a crash leaves nothing that is not known; an undone step forgets its entry.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::base::secret::Document;
+use crate::daemon::store::StateDir;
+use crate::sys::atomic_file::{self, FileState};
+
+/// The record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The drop-in that was written.
+    pub drop_in: Option<DropIn>,
+    /// The unit that was touched.
+    pub unit: Option<Unit>,
+    /// Lingering was turned on.
+    pub linger: bool,
+}
+
+/// A drop-in that was written. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DropIn {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// A unit that was touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub name: String,
+    /// It is the system manager's.
+    pub system: bool,
+    /// It was enabled.
+    pub enabled: bool,
+    /// It was started.
+    pub started: bool,
+}
+
+/// A file beside its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Byte for byte as it was written.
+    Ours,
+    /// Somebody changed it.
+    Changed,
+    /// It is not there.
+    Gone,
+}
+
+impl DropIn {
+    /// What became of it.
+    pub fn kept(&self) -> Kept {
+        match atomic_file::observe(&self.path) {
+            FileState::Present(file) if file.document == Document::new(self.text.clone().into_bytes()) => {
+                Kept::Ours
+            }
+            FileState::Absent { .. } => Kept::Gone,
+            FileState::Present(_) | FileState::Unreadable { .. } => Kept::Changed,
+        }
+    }
+}
+
+impl Record {
+    /// What is remembered; nothing when there is no record, or none that can be read.
+    pub fn load(state: &StateDir) -> Self {
+        // No secret is in it: a plain reading will do.
+        let bytes = std::fs::read(state.setup()).unwrap_or_default();
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = |at: &str| value.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let flag = |at: &str| value.pointer(at).and_then(Value::as_bool).unwrap_or_default();
+        let drop_in = text("/drop_in/path").zip(text("/drop_in/text"));
+        Self {
+            drop_in: drop_in.map(|(path, text)| DropIn { path: path.into(), text }),
+            unit: text("/unit/name").map(|name| Unit {
+                name,
+                system: flag("/unit/system"),
+                enabled: flag("/unit/enabled"),
+                started: flag("/unit/started"),
+            }),
+            linger: flag("/linger"),
+        }
+    }
+
+    /// Remembers it; an empty record is removed.
+    pub fn save(&self, state: &StateDir) -> Result<(), String> {
+        let path = state.setup();
+        if self.is_empty() {
+            return removed(&path);
+        }
+        state.create().map_err(|error| error.to_string())?;
+        let drop_in = self.drop_in.as_ref();
+        let unit = self.unit.as_ref();
+        let record = json!({
+            "format_version": 1,
+            "drop_in": drop_in.map(|d| json!({"path": d.path.display().to_string(), "text": d.text})),
+            "unit": unit.map(|u| json!({
+                "name": u.name, "system": u.system, "enabled": u.enabled, "started": u.started,
+            })),
+            "linger": self.linger,
+        });
+        let mut bytes = serde_json::to_vec_pretty(&record).map_err(|error| error.to_string())?;
+        bytes.push(b'\n');
+        state.replace(&path, &Document::new(bytes)).map_err(|error| error.to_string())
+    }
+
+    /// Nothing that a set-up did is left.
+    pub fn is_empty(&self) -> bool {
+        let unit = self.unit.as_ref().is_some_and(|unit| unit.enabled || unit.started);
+        self.drop_in.is_none() && !unit && !self.linger
+    }
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn removed(path: &Path) -> Result<(), String> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::paths::Surroundings;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_an_empty_one_is_no_file() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::of(&Surroundings { home: home.path().to_owned(), variables: [].into() });
+        assert_eq!(Record::load(&state), Record::default());
+        let mut record = Record {
+            drop_in: Some(DropIn { path: home.path().join("a b"), text: "x = \"1\"\n".to_owned() }),
+            unit: Some(Unit { name: "a.service".to_owned(), system: true, enabled: true, started: false }),
+            linger: true,
+        };
+        for _ in 0..2 {
+            record.save(&state).unwrap();
+            assert_eq!(Record::load(&state), record);
+            record = Record { unit: None, ..record };
+        }
+        Record::default().save(&state).unwrap();
+        assert!(!state.setup().exists());
+    }
+}
