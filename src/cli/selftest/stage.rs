@@ -271,7 +271,11 @@ impl Stage {
         let is_told = |told: &Path| {
             let FileState::Present(file) = atomic_file::observe(told) else { return false };
             let message = serde_json::from_slice::<serde_json::Value>(file.document.expose());
-            message.is_ok_and(|m| m["event"] == event && m["code"] == code && m["subject"] == "claude")
+            let wanted = [("event", event), ("code", code), ("subject", "claude")];
+            let is = |key, value: &str| {
+                message.as_ref().is_ok_and(|m| m.get(key).and_then(serde_json::Value::as_str) == Some(value))
+            };
+            wanted.into_iter().all(|(key, value)| is(key, value))
         };
         let wait = async {
             while !is_told(&self.told()) {
