@@ -38,6 +38,8 @@ mod history;
 mod instances;
 #[path = "commands/layouts.rs"]
 mod layouts;
+#[path = "commands/nvm.rs"]
+mod nvm;
 #[path = "commands/openclaw.rs"]
 mod openclaw;
 #[path = "commands/openclaw_rpc.rs"]

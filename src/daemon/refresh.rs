@@ -85,14 +85,27 @@ fn find_cli(surroundings: &Surroundings, name: &str) -> Option<PathBuf> {
     })
 }
 
+/// The environment for that CLI, with its own directory first on the search path: a script of Node's
+/// needs the `node` that is beside it where an installer put both (nvm), not an older one of the system.
+fn environment_for(surroundings: &Surroundings, program: Option<&Path>) -> BTreeMap<String, String> {
+    let mut environment = surroundings.cli_environment();
+    if let (Some(beside), Some(path)) = (program.and_then(Path::parent), environment.get_mut("PATH"))
+        && !std::env::split_paths(path.as_str()).any(|directory| directory == beside)
+    {
+        *path = format!("{}:{path}", beside.display());
+    }
+    environment
+}
+
 /// The environment in which the official CLI finds that login: a CLI knows one directory at a time,
 /// and would renew the login in its usual one.
 fn environment_of(
     surroundings: &Surroundings,
+    program: Option<&Path>,
     login: &LoginSettings,
     source: &Path,
 ) -> BTreeMap<String, String> {
-    let mut environment = surroundings.cli_environment();
+    let mut environment = environment_for(surroundings, program);
     let usual = providers::default_path(login.provider, &surroundings.home, &surroundings.variables);
     if let Some(directory) = source.parent().filter(|_| usual.as_deref() != Some(source)) {
         for (name, value) in providers::lead_to(login.provider, &surroundings.home, directory) {
@@ -274,9 +287,9 @@ impl Run<'_> {
     /// An exchange; where it cannot be made, the CLI's own refresh in the last minutes in which the
     /// CLI does that: rather a prompt than a token that ends.
     async fn exchange(&self) -> Result<Outcome, PassError> {
-        let environment = self.world.surroundings.cli_environment();
         let program =
             cli_of(self.world, self.login).ok_or_else(|| "the official CLI is not found".to_owned());
+        let environment = environment_for(&self.world.surroundings, program.as_deref().ok());
         let exchange = match program {
             Ok(program) => Exchange::with(&program, &environment, &self.login.refresh.env).await,
             Err(why) => Err(why),
@@ -333,13 +346,15 @@ impl Run<'_> {
             return self.outcome(Some(&before), Ended::NotSent, why);
         }
         let source = self.world.source(&self.login.id).map(|s| s.path.as_path()).unwrap_or(Path::new(""));
+        let program = cli_of(self.world, self.login);
+        let environment = environment_of(&self.world.surroundings, program.as_deref(), self.login, source);
         let official = Official {
             provider: self.login.provider,
             command: self.login.refresh.command.clone(),
-            program: cli_of(self.world, self.login),
+            program,
             container: self.login.refresh.container.clone(),
             overrides: self.login.refresh.env.clone(),
-            environment: environment_of(&self.world.surroundings, self.login, source),
+            environment,
             buses: apply::buses(self.world),
             answers: self.state.intents().directory.join(format!("{}.answers", self.login.id)),
         };
