@@ -137,6 +137,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),
     ("src/daemon/syncers.rs", "reads the scripts and tables of others, which are text"),
     ("src/daemon/store.rs", "reads our own state and key, names a displaced document by its HMAC"),
+    ("src/daemon/syncers.rs", "reads what crontab printed, and scripts"),
     ("src/format/auth_profiles.rs", "compares the provider of an entry, which is text"),
     ("src/format/bundle.rs", "writes logins into what will be sealed"),
     ("src/format/claude.rs", "takes account and reason out of the document, which are text"),
