@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::exit::Exit;
@@ -47,7 +48,15 @@ pub fn print_json(value: &impl serde::Serialize) {
 /// # Errors
 /// When the system gives no event queue.
 pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    let mut done = None;
+    run(Box::pin(async { done = Some(future.await) }))?;
+    done.ok_or_else(|| std::io::Error::other("it did not come to its end"))
+}
+
+/// Of one type, so that the runtime is in the program once and not for each command.
+fn run(future: Pin<Box<dyn Future<Output = ()> + '_>>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    Ok(runtime.block_on(local.run_until(future)))
+    runtime.block_on(local.run_until(future));
+    Ok(())
 }
