@@ -16,6 +16,8 @@ pub struct Service {
     pub environment: BTreeMap<String, String>,
     /// What of it is secret.
     pub secrets: BTreeMap<String, Secret>,
+    /// The user that it runs as, by name or number, where it says so.
+    pub user: Option<String>,
 }
 
 /// Variables whose names end like this hold secrets.
@@ -41,6 +43,7 @@ impl Service {
                 // Prefixes change how a program is run, not which.
                 self.exec = words(value.trim_start_matches(['@', '-', ':', '+', '!', '|']), home);
             }
+            "User" => self.user = Some(value.to_owned()).filter(|user| !user.is_empty()),
             "Environment" if value.is_empty() => {
                 self.environment.clear();
                 self.secrets.clear();
@@ -135,9 +138,11 @@ mod tests {
         assert_eq!(service.environment["PATH"], "/home/a/bin:/bin");
         assert_eq!(service.secrets["OPENCLAW_GATEWAY_TOKEN"], Secret::new("made-up".into()));
         assert!(!format!("{service:?}").contains("made-up"));
-        let drop_in = "[Service]\nExecStart=\nExecStart=-/bin/other\nEnvironment=OPENCLAW_GATEWAY_PORT=1\n";
+        let drop_in =
+            "[Service]\nExecStart=\nExecStart=-/bin/other\nEnvironment=OPENCLAW_GATEWAY_PORT=1\nUser=a\n";
         service.read(drop_in, Path::new("/home/a"));
         assert_eq!(service.exec, ["/bin/other"]);
+        assert_eq!(service.user.as_deref(), Some("a"));
         assert_eq!(service.environment["OPENCLAW_GATEWAY_PORT"], "1");
         assert_eq!(service.environment["HOME"], "/home/a");
     }

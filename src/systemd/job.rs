@@ -35,8 +35,8 @@ const SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 /// connection that [`is_private`](Self::is_private) should not be kept while nothing is pending.
 #[derive(Debug, Clone)]
 pub struct ServiceManager {
-    connection: zbus::Connection,
-    manager: ManagerProxy<'static>,
+    pub(super) connection: zbus::Connection,
+    pub(super) manager: ManagerProxy<'static>,
     owner: Option<String>,
     address: String,
 }

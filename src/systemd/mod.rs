@@ -9,6 +9,7 @@ pub mod bus;
 pub mod enable;
 pub mod job;
 pub mod login1;
+pub mod look;
 pub mod notify;
 pub mod outcome;
 mod private;
