@@ -157,6 +157,74 @@ pub async fn send(request: Request) -> Result<Reply, SendError> {
     Ok(Reply { status: status.as_u16(), retry_after, date, body: Document::new(body) })
 }
 
+/// Why a server does not answer, for who wants to mend the way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreached {
+    /// Its certificate is of an authority that is not trusted here.
+    UntrustedIssuer,
+    /// Its certificate is not accepted for another reason, in words.
+    Certificate(String),
+    /// There is no connection, or no answer; in words.
+    NoConnection(String),
+}
+
+/// Asks the server of that endpoint for anything at all, as [`ask_time`] does, and returns its time where
+/// it says so.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn reach(url: &str) -> Result<Option<Timestamp>, Unreached> {
+    let words = |error: SendError| Unreached::NoConnection(error.to_string());
+    match head(url).map_err(words)?.send().await {
+        Ok(response) => Ok(date(response.headers())),
+        Err(error) => Err(tls_failure(&error).unwrap_or_else(|| words(failure(&error)))),
+    }
+}
+
+/// What of a failure is TLS's. A certificate that is not accepted is never told by its text, which quotes it.
+fn tls_failure(error: &reqwest::Error) -> Option<Unreached> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(mut at) = cause {
+        // What an I/O error holds is not what it names as its source, and one may hold another.
+        while let Some(inner) = at.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            at = inner;
+        }
+        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
+            return Some(match tls {
+                rustls::Error::InvalidCertificate(why) => certificate_failure(why),
+                _ => Unreached::Certificate("no TLS connection could be made".to_owned()),
+            });
+        }
+        cause = at.source();
+    }
+    None
+}
+
+fn certificate_failure(why: &rustls::CertificateError) -> Unreached {
+    use rustls::CertificateError as Why;
+    let words = match why {
+        Why::UnknownIssuer => return Unreached::UntrustedIssuer,
+        Why::Expired | Why::ExpiredContext { .. } => "it is over by the clock of this host",
+        Why::NotValidYet | Why::NotValidYetContext { .. } => "it does not hold yet by the clock of this host",
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => "it is for another name",
+        Why::Revoked => "it was revoked",
+        _ => "it is not well formed, or not signed well",
+    };
+    Unreached::Certificate(words.to_owned())
+}
+
+/// The question: the root of the endpoint's origin, without body, credential or redirect.
+fn head(url: &str) -> Result<reqwest::RequestBuilder, SendError> {
+    let mut url = check_url(url)?;
+    url.set_path("/");
+    url.set_query(None);
+    Ok(client()?
+        .head(url)
+        .timeout(CONNECT_DEADLINE)
+        .header(CACHE_CONTROL, "no-cache")
+        .header(reqwest::header::USER_AGENT, concat!("tokensink/", env!("CARGO_PKG_VERSION"))))
+}
+
 /// Asks the server of that endpoint for its time: the root of its origin, without body, credential
 /// or redirect. Over TLS, so that nobody on the way can tell another; a clock that is off by more
 /// than the certificate allows cannot be told right in this way.
@@ -164,15 +232,7 @@ pub async fn send(request: Request) -> Result<Reply, SendError> {
 /// # Errors
 /// When it does not answer, or does not say.
 pub async fn ask_time(url: &str) -> Result<Timestamp, SendError> {
-    let mut url = check_url(url)?;
-    url.set_path("/");
-    url.set_query(None);
-    let asking = client()?
-        .head(url)
-        .timeout(CONNECT_DEADLINE)
-        .header(CACHE_CONTROL, "no-cache")
-        .header(reqwest::header::USER_AGENT, concat!("tokensink/", env!("CARGO_PKG_VERSION")));
-    let response = asking.send().await.map_err(|error| failure(&error))?;
+    let response = head(url)?.send().await.map_err(|error| failure(&error))?;
     date(response.headers()).ok_or_else(|| SendError::Unknown("the answer has no date".into()))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::time::Timestamp;
 use crate::oauth::endpoint;
+pub use crate::oauth::endpoint::Unreached;
 use crate::sys::clock;
 
 /// An answer that took longer says nothing about the time: the machine slept in between.
@@ -19,6 +20,22 @@ pub async fn ahead(token_url: &str) -> Result<i64, String> {
     let began = clock::boottime();
     let date = endpoint::ask_time(token_url).await.map_err(|error| error.to_string())?;
     ahead_of(date, began).ok_or_else(|| "the answer came too late".into())
+}
+
+/// How far our wall clock is ahead of the server's of a token endpoint, in milliseconds, where it says so.
+///
+/// # Errors
+/// What stands in the way to it.
+pub async fn reach(token_url: &str) -> Result<Option<i64>, Unreached> {
+    let began = clock::boottime();
+    let date = endpoint::reach(token_url).await?;
+    Ok(date.and_then(|date| ahead_of(date, began)))
+}
+
+/// The host of a token endpoint, for people; `None` for what no request goes to.
+#[must_use]
+pub fn host_of(token_url: &str) -> Option<String> {
+    endpoint::check_url(token_url).ok()?.host_str().map(str::to_owned)
 }
 
 /// How far our wall clock is ahead of a time that a server told just now, in milliseconds. `began`
