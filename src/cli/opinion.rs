@@ -4,9 +4,8 @@
 use std::fmt;
 
 use crate::core::agreement::{self, Agreement, Ours, Said};
-use crate::daemon::look;
+use crate::daemon::look::Look;
 use crate::daemon::order::OfSink;
-use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 
 /// Of one agent.
@@ -46,12 +45,12 @@ impl fmt::Display for Opinion {
 
 /// Asks every OpenClaw that is supplied with one of those logins (all, when none is named), agent by
 /// agent: seconds each.
-pub async fn opinions(world: &World, state: &StateDir, logins: &[String]) -> Vec<Opinion> {
+pub async fn opinions(world: &World, look: &Look, logins: &[String]) -> Vec<Opinion> {
     let is_wanted = |login: &str| logins.is_empty() || logins.iter().any(|wanted| wanted == login);
     let mut opinions = Vec::new();
     for sink in world.settings.sinks.iter().filter(|sink| is_wanted(sink.login.as_str())) {
         let Some(instance) = OfSink::of(world, sink) else { continue };
-        let report = look::report(&[sink.login.to_string()], world, state);
+        let report = look.report(&[sink.login.to_string()], world);
         for agent in instance.agents() {
             let Some(answer) = instance.health(&agent).await else { continue };
             let answer = answer.map(|(way, said)| {

@@ -30,7 +30,8 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
         let colours = world.surroundings.variable("NO_COLOR").is_none_or(str::is_empty);
         return live::run(colours, || look::report(&arguments.logins, &world, &state));
     }
-    let report = look::report(&arguments.logins, &world, &state);
+    let look = look::at(&world, &state);
+    let report = look.report(&arguments.logins, &world);
     match () {
         () if arguments.json => output::print_json(&report),
         () if arguments.simple => output::print(&format!("{}\n", report.simple)),
@@ -38,7 +39,7 @@ pub fn run(arguments: &StatusArguments, surroundings: Surroundings, only: Option
         () => output::print(&full(&report)),
     }
     if arguments.probe {
-        match output::block_on(opinion::opinions(&world, &state, &arguments.logins)) {
+        match output::block_on(opinion::opinions(&world, &look, &arguments.logins)) {
             Ok(opinions) => output::print(&opinions.iter().map(|o| format!("\n{o}\n")).collect::<String>()),
             Err(error) => return output::failure(error, Exit::Failed),
         }

@@ -3,25 +3,43 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::code::Finding;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::LoginId;
 use crate::base::time::Timestamp;
 use crate::core::clock::Judgement;
 use crate::core::health;
 use crate::core::memory::Memory;
-use crate::core::model::Observed;
+use crate::core::model::{Observed, Plan};
 use crate::core::plan;
 use crate::core::report::{DaemonReport, Facts, Report};
 use crate::core::schedule::{Step, Way};
 use crate::daemon::refresh;
 use crate::daemon::store::StateDir;
-use crate::daemon::world::World;
+use crate::daemon::world::{Observation, World};
 use crate::sys::clock;
 use crate::sys::lock::{Probe, ProcessLock};
 
-/// What is to be seen now of those logins, or of all when none is named.
+/// One look, of which several reports can be made.
+#[derive(Debug)]
+pub struct Look {
+    /// The world.
+    pub seen: Observation,
+    /// What is remembered.
+    pub memory: Memory,
+    /// The daemon.
+    pub daemon: DaemonReport,
+    key: Option<FingerprintKey>,
+    plan: Plan,
+    findings: Vec<Finding>,
+    next_refresh: BTreeMap<LoginId, Timestamp>,
+    owners: BTreeMap<LoginId, &'static str>,
+    now: Timestamp,
+}
+
+/// Looks at everything once.
 #[must_use]
-pub fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
+pub fn at(world: &World, state: &StateDir) -> Look {
     let (memory, key) = remembered(state);
     world.recall(&memory);
     let seen = world.observe();
@@ -37,19 +55,35 @@ pub fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
     if !daemon.running {
         findings.extend(health::unattended(&world.desired, &seen.observed, &plan));
     }
-    let facts = Facts {
-        desired: &world.desired,
-        observed: &seen.observed,
-        plan: &plan,
-        memory: &memory,
-        findings: &findings,
-        key: key.as_ref(),
-        next_refresh: next_refreshes(world, state, &seen.observed, &memory, &compare, &clock),
-        owners: owners(world, &memory),
-        daemon,
-        now,
-    };
-    Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
+    let next_refresh = next_refreshes(world, state, &seen.observed, &memory, &compare, &clock);
+    let owners = owners(world, &memory);
+    Look { seen, memory, daemon, key, plan, findings, next_refresh, owners, now }
+}
+
+impl Look {
+    /// What was seen of those logins, or of all when none is named.
+    #[must_use]
+    pub fn report(&self, wanted: &[String], world: &World) -> Report {
+        let facts = Facts {
+            desired: &world.desired,
+            observed: &self.seen.observed,
+            plan: &self.plan,
+            memory: &self.memory,
+            findings: &self.findings,
+            key: self.key.as_ref(),
+            next_refresh: self.next_refresh.clone(),
+            owners: self.owners.clone(),
+            daemon: self.daemon.clone(),
+            now: self.now,
+        };
+        Report::build(&facts, &|id| wanted.is_empty() || wanted.iter().any(|w| w == id))
+    }
+}
+
+/// What is to be seen now of those logins, or of all when none is named.
+#[must_use]
+pub fn report(wanted: &[String], world: &World, state: &StateDir) -> Report {
+    at(world, state).report(wanted, world)
 }
 
 /// Who renews the logins that are renewed from here.
