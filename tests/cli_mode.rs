@@ -138,13 +138,17 @@ fn the_run_gets_its_overrides_and_what_is_unset_is_not_there() {
         host.configure("mode = \"cli\"\nenv = { ANTHROPIC_BASE_URL = \"\", EXTRA = \"e e\" }");
         if let Some(manager) = &host.manager {
             manager.systemctl_ok(&["set-environment", "ANTHROPIC_BASE_URL=http://127.0.0.1:9"]);
+            // With it the CLI would use that, and renew nothing.
+            manager.systemctl_ok(&["set-environment", "CLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-made-up"]);
         }
         let mut command = host.tokensink(&["refresh", "--json"]);
         let said = host.said(command.env("ANTHROPIC_BASE_URL", "http://127.0.0.1:9").env("STRANGE", "1"));
         assert_eq!(said.outcome, "failed", "{said:?}");
         let seen = std::fs::read_to_string(host.home().join("seen")).unwrap();
         assert!(seen.contains("EXTRA=e e\n") && seen.contains("TERM=dumb\n"), "{seen}");
-        assert!(!seen.contains("ANTHROPIC_BASE_URL") && !seen.contains("STRANGE"), "{seen}");
+        for absent in ["ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN", "STRANGE"] {
+            assert!(!seen.contains(absent), "{absent}: {seen}");
+        }
         assert_eq!(
             seen.contains("/tokensink-refresh-claude.service"),
             has_manager,

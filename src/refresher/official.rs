@@ -43,6 +43,17 @@ const ASKED_AS: u32 = 2;
 const TIDY: [&[&str]; 4] =
     [&["--no-session-persistence"], &["--strict-mcp-config"], &["--tools", ""], &["--safe-mode"]];
 
+/// What a CLI would use instead of the login in its file, and leave that as it is. A service manager that has
+/// one of them gives it to every unit.
+const HIDING: [&str; 6] = [
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_API_KEY",
+    "CODEX_API_KEY",
+    "CODEX_ACCESS_TOKEN",
+];
+
 /// How to reach the CLI.
 #[derive(Debug, Clone)]
 pub struct Official {
@@ -79,15 +90,18 @@ impl Official {
     /// # Errors
     /// When it could not be run at all; what it brought is not looked at.
     pub async fn run(&self, login: &LoginId, source: &Path) -> Result<Ran, String> {
-        let unset = self.overrides.iter().filter(|(_, value)| value.is_empty());
+        let environment = self.full_environment();
+        let emptied =
+            self.overrides.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name.as_str());
+        let hiding = HIDING.into_iter().filter(|name| !environment.contains_key(*name));
         let is_asked = self.provider == Provider::Codex && self.command.is_none();
         let output = if is_asked { Some(self.blank_answers()?) } else { None };
         let run = CliRun {
             unit: format!("tokensink-refresh-{login}.service"),
             description: format!("refresh of login {login} by its own CLI"),
             argv: self.argv().await?,
-            environment: self.full_environment(),
-            unset: unset.map(|(name, _)| name.clone()).collect(),
+            unset: emptied.chain(hiding).map(str::to_owned).collect(),
+            environment,
             secrets: None,
             directory: None,
             output,
