@@ -121,6 +121,7 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("src/core/undo.rs", "compares documents of ours, hands one to its format"),
     ("src/daemon/apply.rs", "hands the gateway's configuration to its reader"),
     ("src/daemon/delivery.rs", "a command sink gets the access token on its standard input"),
+    ("src/daemon/doctor/consumers.rs", "asks whether an environment file sets a variable"),
     ("src/daemon/model.rs", "reads the gateway's configuration"),
     ("src/daemon/login.rs", "hands the document that a new login is entered in to its format"),
     ("src/daemon/settle.rs", "asks whether a gateway's store is whole"),

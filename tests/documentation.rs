@@ -477,7 +477,7 @@ fn every_source_file_that_the_documentation_names_exists() {
 
 /// Rows without a test, or with one that does not exist, are promises.
 #[test]
-fn every_bug_of_the_scripts_before_ours_has_a_test_that_exists() {
+fn every_bug_and_trap_of_before_has_a_test_that_exists() {
     fn sources(directory: &Path, found: &mut String) {
         for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.is_dir() {
@@ -494,9 +494,12 @@ fn every_bug_of_the_scripts_before_ours_has_a_test_that_exists() {
     let table = page("../docs/incidents.md");
     let rows: Vec<&str> =
         table.lines().filter(|line| line.starts_with("| B") && !line.starts_with("| Bug")).collect();
-    assert_eq!(rows.len(), 36);
-    for (number, row) in (1..).zip(rows) {
-        assert!(row.starts_with(&format!("| B{number} |")), "{row}");
+    let traps: Vec<&str> = table.lines().filter(|line| line.starts_with("| C")).collect();
+    assert_eq!((rows.len(), traps.len()), (36, 12));
+    let numbered = (1..).zip(rows).map(|(number, row)| (format!("| B{number} |"), row));
+    let traps = (1..).zip(traps).map(|(number, row)| (format!("| C{number} |"), row));
+    for (number, row) in numbered.chain(traps) {
+        assert!(row.starts_with(&number), "{row}");
         let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "{row}");
         for test in tests {

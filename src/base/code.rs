@@ -103,6 +103,42 @@ codes! {
     ModeTooWide = "MODE_TOO_WIDE",
     /// An environment variable of the consumer hides the file.
     EnvShadowsFile = "ENV_SHADOWS_FILE",
+    /// A gateway, or the daemon, runs as another user or looks in other directories than configured.
+    ConsumerElsewhere = "CONSUMER_ELSEWHERE",
+    /// The daemon does not find the official CLI that a shell finds.
+    CliOffPath = "CLI_OFF_PATH",
+    /// A source or sink is on a mount that cannot be written.
+    ReadOnlyMount = "READ_ONLY_MOUNT",
+    /// A login is in a container's own layer, or in memory only.
+    CopiedLogin = "COPIED_LOGIN",
+    /// A single file is a mount point, which cannot be renamed over.
+    MountedFile = "MOUNTED_FILE",
+    /// A link became a file of its own, or leads nowhere.
+    LinkDrift = "LINK_DRIFT",
+    /// A file or its directory belongs to another user.
+    OwnerDiffers = "OWNER_DIFFERS",
+    /// A file system does not tell of changes by inotify.
+    NoInotify = "NO_INOTIFY",
+    /// Locks are taken on a file system where they may not keep other hosts out.
+    LocksUnsafe = "LOCKS_UNSAFE",
+    /// One instance is run by two units, or two daemons of one user run.
+    DuplicateService = "DUPLICATE_SERVICE",
+    /// The daemon's unit is missing, not enabled or does not run.
+    UnitNotEnabled = "UNIT_NOT_ENABLED",
+    /// The user's services end with the last session.
+    NoLinger = "NO_LINGER",
+    /// The daemon that runs is not this program.
+    VersionDiffers = "VERSION_DIFFERS",
+    /// A limit of inotify is nearly used up.
+    InotifyLimit = "INOTIFY_LIMIT",
+    /// A log that is to be heard cannot be read.
+    JournalUnreadable = "JOURNAL_UNREADABLE",
+    /// A token endpoint is not reached.
+    EndpointUnreachable = "ENDPOINT_UNREACHABLE",
+    /// A token endpoint shows a certificate that is not trusted.
+    TlsUntrusted = "TLS_UNTRUSTED",
+    /// Proxy and certificate variables of shell and daemon differ.
+    ProxyDiffers = "PROXY_DIFFERS",
 }
 
 impl Code {

@@ -42,6 +42,9 @@ pub enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Ask each token endpoint for an answer as well, and for its time; no login is used
+        #[arg(long)]
+        network: bool,
     },
     /// Log in: a first login, or a new one over the old
     Login(LoginArguments),

@@ -13,6 +13,7 @@ use crate::base::id::{GatewayId, LoginId};
 use crate::base::time::{ClockReading, Timestamp};
 use crate::core::alert::memory::AlertMemory;
 use crate::core::clock::{self, ClockMemory, JUMP, Judgement};
+use crate::core::links::Links;
 use crate::core::model::Force;
 use crate::core::refresh::{RefreshMemory, Stop};
 use crate::core::unauthorized::Refusals;
@@ -44,6 +45,9 @@ pub struct Memory {
     pub imported: Vec<Fingerprint>,
     /// Which time is believed.
     pub clock: ClockMemory,
+    /// Which files were reached by a link.
+    #[serde(skip_serializing_if = "Links::is_empty")]
+    pub links: Links,
     /// What was told to whom. In a file of its own, which the daemon alone writes.
     #[serde(skip)]
     pub alerts: AlertMemory,

@@ -26,6 +26,7 @@ use crate::core::plan;
 use crate::core::unauthorized::{self, Step};
 use crate::core::windows::StoreLockKind;
 use crate::daemon::containers;
+use crate::daemon::doctor;
 use crate::daemon::history;
 use crate::daemon::refresh;
 use crate::daemon::store::{StateDir, StoreError, private_directory};
@@ -192,6 +193,7 @@ impl Passes<'_> {
         let deliveries = std::mem::take(&mut plan.deliveries);
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
+        memory.links.note(&doctor::links(self.world, &seen), now);
         let unauthorized = unauthorized::follow(&mut memory, &self.world.desired, &seen.observed, &plan, now);
         let clock = memory.clock.judge(&clock::reading());
         let findings =

@@ -33,6 +33,16 @@ pub fn command(gateway: &GatewaySettings) -> Option<Vec<String>> {
     Some(argv)
 }
 
+/// The command that shows whether that log can be read at all, at once; `None` where nobody wants to know.
+#[must_use]
+pub fn look(gateway: &GatewaySettings) -> Option<Vec<String>> {
+    let followed = command(gateway)?;
+    let which =
+        followed.into_iter().filter(|word| word.starts_with("--user-unit=") || word.starts_with("--unit="));
+    let look = ["journalctl", "--quiet", "--lines=1", "--no-pager", "--output=cat"].map(str::to_owned);
+    Some(look.into_iter().chain(which).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
