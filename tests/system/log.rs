@@ -49,8 +49,36 @@ fn a_401_in_the_journal_of_a_user_unit_is_heard_in_the_sandbox() {
         heard() > 3
     });
     assert_eq!(world::gateway_starts(&debian).len(), starts);
+    the_doctor_sees_a_host_that_is_well(&debian);
     debian.exec_user("systemctl --user stop tokensink").ok();
     assert_eq!(debian.exec_user("pgrep -u alice -x journalctl").code, Some(1), "it ends with the daemon");
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");
     assert_no_canary(&debian, &[pair]);
+}
+
+/// What only a booted host shows of itself: its managers, lingering, the journal, the time.
+fn the_doctor_sees_a_host_that_is_well(debian: &BootedDebian) {
+    let examined = || -> serde_json::Value {
+        serde_json::from_str(debian.exec_user("tokensink doctor --json --network").ok()).unwrap()
+    };
+    let report = examined();
+    let has = |report: &serde_json::Value, code: &str, subject: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().any(|finding| finding["code"] == code && finding["subject"] == subject)
+    };
+    for check in [
+        "the user's service manager",
+        "the daemon's unit",
+        "lingering",
+        "the version that runs",
+        "the gateways' logs",
+    ] {
+        let checks = report["checks"].as_array().unwrap();
+        let made = checks.iter().find(|made| made["check"] == check).unwrap();
+        assert_eq!(made["found"], 0, "{check}: {report:#}");
+    }
+    let is_kept = debian.exec_user("timedatectl show -P NTPSynchronized").ok() == "yes";
+    assert_eq!(has(&report, "CLOCK_SUSPECT", "time server"), !is_kept, "{report:#}");
+    debian.exec_user("systemctl --user disable tokensink").ok();
+    assert!(has(&examined(), "UNIT_NOT_ENABLED", "tokensink.service"));
 }
