@@ -1,7 +1,6 @@
 //! `tokensink doctor`: everything that is wrong or looks so, with evidence and remedy: the findings of `status`,
 //! OpenClaw's own opinion, and the checks of `core::doctor`. It changes nothing and sends no login to a provider.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -90,12 +89,14 @@ pub fn run(surroundings: Surroundings, only: Option<&Path>, is_json: bool, asks:
 
 /// All findings, each once: what `status` says comes first.
 fn together(report: &Report, opinions: &[Opinion], outcomes: &[Outcome]) -> Vec<Examined> {
-    let mut all: Vec<Examined> = report.findings.iter().map(|finding| examined(finding, report)).collect();
-    let told: BTreeSet<(Code, String)> = all.iter().map(|one| (one.code, one.subject.to_string())).collect();
-    let checked = outcomes.iter().filter_map(|outcome| outcome.found.as_ref()).flatten().cloned();
-    let more = opinions.iter().filter_map(of_opinion).chain(checked);
-    all.extend(more.filter(|one| !told.contains(&(one.code, one.subject.to_string()))));
-    all
+    let known: Vec<Examined> = report.findings.iter().map(|finding| examined(finding, report)).collect();
+    let is_told = |one: &Examined| {
+        known.iter().any(|told| told.code == one.code && told.subject.to_string() == one.subject.to_string())
+    };
+    let mut more: Vec<Examined> = opinions.iter().filter_map(of_opinion).collect();
+    more.extend(outcomes.iter().filter_map(|outcome| outcome.found.as_ref()).flatten().cloned());
+    more.retain(|one| !is_told(one));
+    [known, more].concat()
 }
 
 fn row(one: &Examined) -> Row<'_> {

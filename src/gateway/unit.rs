@@ -69,7 +69,11 @@ pub async fn started_at(unit: &str, scope: UnitScope, means: &Means) -> Option<T
 pub struct Managers(Rc<RefCell<Vec<(Scope, ServiceManager)>>>);
 
 impl Managers {
-    async fn of(&self, scope: Scope, buses: &BusAddresses) -> Result<ServiceManager, BusError> {
+    /// A connection to that manager.
+    ///
+    /// # Errors
+    /// [`BusError`].
+    pub async fn of(&self, scope: Scope, buses: &BusAddresses) -> Result<ServiceManager, BusError> {
         self.0.borrow_mut().retain(|(_, manager)| manager.is_alive());
         let known = self.0.borrow().iter().find(|(s, _)| *s == scope).map(|(_, manager)| manager.clone());
         if let Some(manager) = known {

@@ -6,8 +6,6 @@
 //! before the configuration's key, `ANTHROPIC_OAUTH_TOKEN` first) and 2026.2.26 (a profile comes before the
 //! environment), Codex 0.169 (`CODEX_API_KEY`, `CODEX_ACCESS_TOKEN`, then the store), Copilot CLI 1.0.102.
 
-use std::collections::BTreeSet;
-
 use super::facts::{Consumer, Facts, LoginFacts, Origin, Reads};
 use super::{Examined, Subject, joined};
 use crate::base::code::Code;
@@ -37,8 +35,9 @@ const fn hides(provider: Provider) -> &'static [&'static str] {
 
 /// The variables that are looked for in environments.
 pub fn hiding() -> impl Iterator<Item = &'static str> {
-    let all = OPENCLAW.into_iter().chain(CLAUDE).chain(CODEX).chain(COPILOT);
-    all.collect::<BTreeSet<_>>().into_iter()
+    // The last of Claude Code's is OpenClaw's as well.
+    let claude = CLAUDE.into_iter().filter(|name| !OPENCLAW.contains(name));
+    OPENCLAW.into_iter().chain(claude).chain(CODEX).chain(COPILOT)
 }
 
 /// Variables of gateways that hide what their sinks supply.

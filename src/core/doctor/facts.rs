@@ -73,11 +73,11 @@ pub enum PlaceOf {
     Source(String),
     /// A target of that sink.
     Sink(String),
-    /// A directory of our own.
+    /// A directory of our own, or a file in it that others may read.
     Own,
 }
 
-/// A file, or a directory of our own.
+/// A file of a source or sink, or something of our own.
 #[derive(Debug, Clone)]
 pub struct PlaceFacts {
     /// What it is to us.

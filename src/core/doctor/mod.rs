@@ -155,7 +155,7 @@ const CHECKS: [Check; 21] = [
     Check { name: "single files that are mounts", judge: places::mounted_files },
     Check { name: "links that became files, or lead nowhere", judge: places::links },
     Check { name: "owners", judge: places::owners },
-    Check { name: "modes of our own directories", judge: places::modes },
+    Check { name: "modes of our own directories and files", judge: places::modes },
     Check { name: "file systems without inotify", judge: places::without_inotify },
     Check { name: "locks on network file systems", judge: places::unsafe_locks },
     Check { name: "services that run twice", judge: units::duels },

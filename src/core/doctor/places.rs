@@ -1,7 +1,7 @@
 //! Places: what kind of mount, file system, link and owner the files of sources and sinks have, and our own
 //! directories.
 
-use super::facts::{Facts, PlaceFacts, PlaceOf};
+use super::facts::{Facts, OwnerFacts, PlaceFacts, PlaceOf};
 use super::{Examined, Subject};
 use crate::base::code::Code;
 
@@ -109,29 +109,27 @@ pub fn links(facts: &Facts) -> Option<Vec<Examined>> {
 /// Files that belong to somebody else, in directories that are not ours to write. Root writes everywhere.
 pub fn owners(facts: &Facts) -> Option<Vec<Examined>> {
     each(facts, |place| {
-        let parts = [(place.file, "it"), (place.directory, "its directory")];
-        let blocked = |owner: u32, writable: bool| owner != facts.uid && !writable;
-        // A directory that may be written is enough to replace a file in it, which then is ours.
-        let is_source_of_other = place.is_source() && place.file.is_some_and(|file| file.uid != facts.uid);
-        let (owner, part) = match parts {
-            [(Some(file), part), _] if is_source_of_other => (file, part),
-            [_, (Some(directory), part)] if blocked(directory.uid, directory.is_writable) => {
-                (directory, part)
-            }
-            _ => return None,
+        let is_other = |owner: &OwnerFacts| owner.uid != facts.uid;
+        // A sink's file may be anybody's: where its directory may be written, it is replaced by one of ours.
+        let file = place.file.filter(|file| is_other(file) && !matches!(place.of, PlaceOf::Sink(_)));
+        let directory = place.directory.filter(|directory| is_other(directory) && !directory.is_writable);
+        let (owner, part) = match (file, directory) {
+            (Some(file), _) => (file, "it"),
+            (None, Some(directory)) => (directory, "its directory"),
+            (None, None) => return None,
         };
         let what = format!("{part} belongs to user {}, and this is user {}", owner.uid, facts.uid);
         let finding = Examined::warning(Code::OwnerDiffers, place.subject(), what);
         let evidence = format!("{}: owner {}, mode {:04o}", place.path, owner.uid, owner.mode);
-        Some(finding.seen(evidence).next(format!("chown {} {}", facts.user, place.path)))
+        Some(finding.seen(evidence).next(format!("sudo chown {} {}", facts.user, place.path)))
     })
 }
 
-/// Our own directories and the directory of a login, where others may write or look.
+/// Our own directories and files, where others may look.
 pub fn modes(facts: &Facts) -> Option<Vec<Examined>> {
     each(facts, |place| {
         let file = place.file.filter(|file| place.is_private && file.mode & OF_OTHERS != 0)?;
-        let what = format!("others may look into {}: it holds what is secret", place.path);
+        let what = format!("others may look into {}: what is there is for its owner alone", place.path);
         let finding = Examined::warning(Code::ModeTooWide, place.subject(), what);
         let finding = finding.seen(format!("mode {:04o}", file.mode));
         Some(finding.next(format!("chmod go= {}", place.path)))

@@ -310,6 +310,9 @@ fn a_file_of_somebody_else_is_told() {
     assert_eq!(owned(PlaceFacts { file: of(0, false), ..source() }), ["warning OWNER_DIFFERS claude"]);
     assert_eq!(owned(PlaceFacts { directory: of(0, false), ..sink() }), ["warning OWNER_DIFFERS copy"]);
     assert_eq!(owned(PlaceFacts { directory: of(0, true), ..sink() }), [""; 0], "it may be written");
+    assert_eq!(owned(PlaceFacts { file: of(0, false), ..sink() }), [""; 0], "its directory is ours");
+    let own = PlaceFacts { file: of(0, false), ..place(PlaceOf::Own) };
+    assert_eq!(owned(own), [format!("warning OWNER_DIFFERS {SOURCE}")], "as `sudo` leaves it");
     assert_eq!(owned(PlaceFacts { file: None, ..source() }), [""; 0]);
 }
 

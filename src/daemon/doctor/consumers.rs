@@ -45,7 +45,7 @@ pub async fn consumers(
             UnitScope::User => (Scope::User, "systemctl --user"),
             UnitScope::System => (Scope::System, "sudo systemctl"),
         };
-        let Some(manager) = managers.of(kind).await else { continue };
+        let Ok(manager) = managers.of(kind).await else { continue };
         let Ok(given) = manager.service_look(unit).await else { continue };
         let process = given.main_pid.and_then(|pid| processes::environment(pid, &is_wanted));
         let own = Environment::of(given.assignments.iter().map(String::as_bytes), &is_wanted);

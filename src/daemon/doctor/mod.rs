@@ -17,6 +17,7 @@ use crate::daemon::apply;
 use crate::daemon::look::Look;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::{World, source_path};
+use crate::gateway::unit;
 use crate::providers;
 use crate::refresher::official;
 use crate::sys::paths::Surroundings;
@@ -49,7 +50,7 @@ pub async fn gather(
 ) -> Facts {
     let surroundings = &world.surroundings;
     let uid = nix::unistd::geteuid().as_raw();
-    let managers = Managers::connect(&apply::buses(world)).await;
+    let managers = Managers { addresses: apply::buses(world), kept: unit::Managers::default() };
     let managed = managers.environment().await;
     let daemon = services::daemons(world, uid, &look.daemon);
     let daemons_environment = services::daemons_environment(&managers, &look.daemon, managed.as_ref()).await;
@@ -137,30 +138,17 @@ fn cli(provider: Provider, surroundings: &Surroundings, daemon: Option<&Environm
 /// The service managers, as far as they can be asked.
 struct Managers {
     addresses: BusAddresses,
-    user: Result<ServiceManager, BusError>,
-    /// Asked for when somebody needs it.
-    system: tokio::sync::OnceCell<Option<ServiceManager>>,
+    kept: unit::Managers,
 }
 
 impl Managers {
-    async fn connect(addresses: &BusAddresses) -> Self {
-        let user = ServiceManager::connect(Scope::User, addresses).await;
-        Self { addresses: addresses.clone(), user, system: tokio::sync::OnceCell::new() }
-    }
-
-    async fn of(&self, scope: Scope) -> Option<&ServiceManager> {
-        match scope {
-            Scope::User => self.user.as_ref().ok(),
-            Scope::System => {
-                let connect = || async { ServiceManager::connect(Scope::System, &self.addresses).await.ok() };
-                self.system.get_or_init(connect).await.as_ref()
-            }
-        }
+    async fn of(&self, scope: Scope) -> Result<ServiceManager, BusError> {
+        self.kept.of(scope, &self.addresses).await
     }
 
     /// What the user's manager gives every unit.
     async fn environment(&self) -> Option<Environment> {
-        let assignments = self.user.as_ref().ok()?.environment().await.ok()?;
+        let assignments = self.of(Scope::User).await.ok()?.environment().await.ok()?;
         Some(Environment::of(assignments.iter().map(String::as_bytes), &is_wanted))
     }
 }

@@ -36,6 +36,6 @@ pub async fn ask(world: &World, managers: &Managers, daemon: Option<&Environment
         servers,
         ways_here: WAYS.iter().filter(|name| here(name).is_some()).map(|name| (*name).to_owned()).collect(),
         ways_differ: daemon.map(differ),
-        is_synchronized: look::is_clock_synchronized(&managers.addresses).await.ok(),
+        is_synchronized: look::is_clock_synchronized(&managers.addresses).await,
     }
 }

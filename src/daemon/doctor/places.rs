@@ -1,6 +1,5 @@
 //! Facts of places: the files of sources and sinks, our own directories, stores of OpenClaw.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -27,8 +26,17 @@ pub fn places(world: &World, state: &StateDir, look: &Look) -> Vec<PlaceFacts> {
         })
         .collect();
     let own = state.directories().into_iter().filter(|directory| directory.is_dir());
-    places.extend(own.map(|directory| place(PlaceOf::Own, &directory, &mounts)));
+    let own = own.flat_map(|directory| std::iter::once(directory.clone()).chain(open_files(&directory)));
+    places.extend(own.map(|path| place(PlaceOf::Own, &path, &mounts)));
     places
+}
+
+/// The files in a directory of ours that are not for their owner alone.
+fn open_files(directory: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_open =
+        |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o077 != 0);
+    listed.map(|entry| entry.path()).filter(is_open).collect()
 }
 
 /// The files of sources and sinks that are files, and not our own.
@@ -41,7 +49,7 @@ fn files(world: &World, seen: &Observation) -> Vec<(PlaceOf, PathBuf)> {
 
 /// Each file with where it leads, if it is a link.
 #[must_use]
-pub fn links(world: &World, seen: &Observation) -> BTreeMap<String, Option<String>> {
+pub fn links(world: &World, seen: &Observation) -> Vec<(String, Option<String>)> {
     let links = files(world, seen).into_iter().filter_map(|(_, path)| {
         // What is not there is neither a link nor a file of its own.
         let is_link = path.symlink_metadata().ok()?.is_symlink();

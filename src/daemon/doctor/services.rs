@@ -1,6 +1,5 @@
 //! Facts of services: daemons of ours, our unit, units that run one instance twice, lingering, limits.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, Managers, environment_of, is_wanted};
@@ -55,23 +54,23 @@ pub async fn daemons_environment(
     if let Some(pid) = daemon.pid.filter(|_| daemon.running) {
         return processes::environment(pid, &is_wanted);
     }
-    let manager = managers.of(Scope::User).await?;
+    let manager = managers.of(Scope::User).await.ok()?;
     let facts = manager.unit_facts(UNIT).await.ok()?;
     if facts.load_state != LoadState::Loaded {
         return None;
     }
-    environment_of(manager, UNIT, managed).await
+    environment_of(&manager, UNIT, managed).await
 }
 
 /// The version that the daemon says it is. To be asked only while one runs.
 pub async fn version(managers: &Managers) -> Option<String> {
-    look::version_of(&managers.addresses, dbus::NAME, dbus::PATH).await.ok()
+    look::version_of(&managers.addresses, dbus::NAME, dbus::PATH).await
 }
 
 /// The user's service manager and our unit in it.
 pub async fn manager(managers: &Managers, version: &'static str) -> Manager {
     let is_booted = Path::new(BOOTED).is_dir();
-    let manager = match &managers.user {
+    let manager = match managers.of(Scope::User).await {
         Ok(manager) => manager,
         Err(error) => {
             return Manager { unreachable: Some(error.to_string()), unit: None, version, is_booted };
@@ -113,7 +112,7 @@ pub fn inotify(uid: u32) -> Option<InotifyFacts> {
 /// Units of both managers, or several of one, that run the same instance.
 pub async fn twins(world: &World, managers: &Managers, uid: u32) -> Vec<Twins> {
     let home = &world.surroundings.home;
-    let mut by_instance: BTreeMap<PathBuf, Vec<(String, UnitScope)>> = BTreeMap::new();
+    let mut by_instance: Vec<(PathBuf, Vec<(String, UnitScope)>)> = Vec::new();
     for (unit, scope) in units::named_like_gateways(home) {
         let Some(service) = units::service_of(&unit, scope, home) else { continue };
         let is_placed = ["HOME", "OPENCLAW_HOME", "OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR"];
@@ -124,7 +123,11 @@ pub async fn twins(world: &World, managers: &Managers, uid: u32) -> Vec<Twins> {
             .as_ref()
             .map_or(uid == 0, |user| *user == user_name(uid) || *user == uid.to_string());
         if scope == UnitScope::User || is_placed || is_mine {
-            by_instance.entry(units::state_dir(&service, home)).or_default().push((unit, scope));
+            let state_dir = units::state_dir(&service, home);
+            match by_instance.iter_mut().find(|(known, _)| *known == state_dir) {
+                Some((_, units)) => units.push((unit, scope)),
+                None => by_instance.push((state_dir, vec![(unit, scope)])),
+            }
         }
     }
     let mut found = Vec::new();
@@ -152,8 +155,8 @@ async fn states(managers: &Managers, units: Vec<(String, UnitScope)>) -> Vec<Twi
             UnitScope::System => (managers.of(Scope::System).await, "system"),
         };
         let facts = match manager {
-            Some(manager) => manager.unit_facts(&unit).await.ok(),
-            None => None,
+            Ok(manager) => manager.unit_facts(&unit).await.ok(),
+            Err(_) => None,
         };
         let state = match facts {
             Some(facts) => (facts.active_state.is_running(), facts.unit_file_state == "enabled"),
