@@ -83,6 +83,10 @@ codes! {
     SinkFailed = "SINK_FAILED",
     /// A gateway's unit could not be restarted.
     UnitFailed = "UNIT_FAILED",
+    /// The container engine, or its Compose, is not there or cannot be reached.
+    EngineUnavailable = "ENGINE_UNAVAILABLE",
+    /// A container is not allowed to read a file that is mounted into it.
+    ConsumerDenied = "CONSUMER_DENIED",
     /// The D-Bus of the service manager cannot be reached.
     BusUnavailable = "BUS_UNAVAILABLE",
     /// Somebody else has our name on the user's bus.

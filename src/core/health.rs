@@ -87,6 +87,7 @@ pub fn findings(
     for gateway in &desired.gateways {
         let Some(known) = memory.gateways.get(&gateway.id) else { continue };
         found.extend(unauthorized::finding(&gateway.id, memory));
+        found.extend(known.unseen.iter().cloned());
         if let Some((code, severity, summary)) = apply::not_converged(known, gateway, now) {
             let next = known.failure.as_ref().map_or("tokensink sync", |failure| failure.next.as_str());
             found.push(Finding::new(code, severity, gateway.id.as_str(), summary).with_next(next));

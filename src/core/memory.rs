@@ -299,6 +299,9 @@ pub struct GatewayMemory {
     /// The container it runs in, as it was asked last.
     #[serde(default)]
     pub inside: Option<Inside>,
+    /// What its containers do not see as its sinks have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Finding>,
     /// That its log says 401, and what was done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusals: Option<Refusals>,

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod model;
 pub mod order;
 pub mod plan;
+pub mod reach;
 pub mod refresh;
 pub mod report;
 pub mod schedule;

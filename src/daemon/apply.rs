@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
+use crate::base::code::Finding;
 use crate::base::credential::SourceReading;
 use crate::base::fingerprint::FingerprintKey;
 use crate::base::id::GatewayId;
@@ -13,6 +14,7 @@ use crate::core::apply;
 use crate::core::memory::{Failure, GatewayMemory, LastAction, LoginMemory, Memory, Then};
 use crate::core::model::{Delivery, Force};
 use crate::core::windows::Supply;
+use crate::daemon::containers;
 use crate::daemon::history;
 use crate::daemon::model;
 use crate::daemon::pass::{self, PassError};
@@ -23,6 +25,7 @@ use crate::gateway::openclaw::{Entry, Instance, KeyPlace, Reference};
 use crate::gateway::openclaw_cli::OpenClawCli;
 use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
+use crate::gateway::view::{self, Witness};
 use crate::gateway::{self, Applied, Means, Order, UnderWay};
 use crate::sinks::openclaw::{Wanted, probe};
 use crate::sys::paths::Surroundings;
@@ -45,6 +48,8 @@ pub struct Attempt {
     pub release: Option<String>,
     /// How it went.
     pub outcome: Result<Applied, Failure>,
+    /// What its containers do not see after that; `None` where that could not be told.
+    pub unseen: Option<Vec<Finding>>,
     /// How long it took.
     pub took: Duration,
     /// With what force.
@@ -72,6 +77,8 @@ pub struct Waiting {
     pub is_busy: bool,
     /// A restart waits until the gateway is idle.
     pub waits_for_idle: bool,
+    /// What shows whether it has what its sinks hold, where it is in containers.
+    pub witnesses: Vec<Witness>,
 }
 
 /// The gateways with a pending change.
@@ -89,6 +96,7 @@ pub fn waiting(world: &World, memory: &Memory, now: Timestamp) -> Vec<Waiting> {
             has_failed: pending.not_before.is_some(),
             is_busy: pending.busy.is_some(),
             waits_for_idle: apply::waits_for_idle(known, now),
+            witnesses: containers::witnesses(world, gateway),
         })
     });
     waiting.collect()
@@ -255,7 +263,7 @@ pub async fn attempt(
     patience: Duration,
     under_way: UnderWay,
 ) -> Option<Attempt> {
-    let Waiting { gateway, change, force, waits_for_idle, .. } = waiting;
+    let Waiting { gateway, change, force, waits_for_idle, witnesses, .. } = waiting;
     let _lock = pass::hold(&state.gateway_lock(&gateway.id), patience).await.ok()?;
     let is_open = |memory: &Memory| {
         memory.gateways.get(&gateway.id).and_then(|g| g.pending.as_ref()).is_some_and(|p| p.since == change)
@@ -272,9 +280,11 @@ pub async fn attempt(
     let without_model = model::without_one(&instances);
     let unproven_for = is_unproven.then(|| clock::now().since(change));
     let order = Order { force, waits_for_idle, unproven_for };
-    let outcome = gateway::apply(&gateway, order, &instances, &means, under_way).await;
+    let outcome = gateway::apply(&gateway, order, &instances, &witnesses, &means, under_way).await;
+    let mut unseen = None;
     if outcome.is_ok() {
         model::complete(&state, &gateway.id, &without_model).await;
+        unseen = view::check(&gateway.kind, &witnesses, &means).await.ok();
     }
     let mut attempt = Attempt {
         gateway: gateway.id,
@@ -283,6 +293,7 @@ pub async fn attempt(
         min_interval: gateway.min_interval,
         release: instances.into_iter().find_map(|instance| instance.release),
         outcome,
+        unseen,
         took: clock::monotonic().saturating_sub(start),
         recorded: Ok(None),
     };
@@ -306,6 +317,9 @@ async fn record(state: &StateDir, attempt: &Attempt) -> Result<Option<Duration>,
 
 /// Notes how an attempt went. Returns the wait before the next one after a failure.
 fn note(entry: &mut GatewayMemory, attempt: &Attempt, now: Timestamp) -> Option<Duration> {
+    if let Some(unseen) = &attempt.unseen {
+        entry.unseen.clone_from(unseen);
+    }
     match &attempt.outcome {
         Ok(applied) => {
             entry.note_applied(attempt.change);
@@ -379,6 +393,7 @@ mod tests {
             change: AT(0),
             release: None,
             outcome: Err(Failure::new(Code::NotConverged, "why", "").meaning(then)),
+            unseen: None,
             took: Duration::ZERO,
             force,
             min_interval: Duration::from_secs(600),

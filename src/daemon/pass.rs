@@ -194,6 +194,7 @@ impl Passes<'_> {
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
         memory.links.note(&doctor::links(self.world, &seen), now);
+        containers::verify(self.world, &mut memory, &done.written).await;
         let unauthorized = unauthorized::follow(&mut memory, &self.world.desired, &seen.observed, &plan, now);
         let clock = memory.clock.judge(&clock::reading());
         let findings =

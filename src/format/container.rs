@@ -11,6 +11,9 @@ use super::release::Release;
 /// A container, and the OpenClaw in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inside {
+    /// The command line of the engine that has it; empty where that was not noted.
+    #[serde(default)]
+    pub engine: String,
     /// The container's id: another one is another container.
     pub id: String,
     /// The id of its image.
@@ -24,14 +27,15 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Reads the answer to `inspect` about one container; also whether that is running. `None` when it
-    /// is not understood.
+    /// Reads the answer to `inspect`, of its first container; also whether that is running. `None` when
+    /// there is none, or it is not understood.
     #[must_use]
     pub fn parse(answer: &[u8]) -> Option<(Self, bool)> {
-        let [container] = serde_json::from_slice::<[Inspected; 1]>(answer).ok()?;
+        let container = serde_json::from_slice::<Vec<Inspected>>(answer).ok()?.into_iter().next()?;
         let words: Vec<String> = std::iter::once(container.path).chain(container.args).collect();
         let mounts = container.mounts.into_iter().map(|mount| (mount.source, mount.destination));
         let inside = Self {
+            engine: String::new(),
             cli: cli_of(&words),
             id: container.id,
             image: container.image,
@@ -44,8 +48,7 @@ impl Inside {
     /// Where a path of the container is on the host; `None` for what is the container's own.
     #[must_use]
     pub fn on_host(&self, path: &Path) -> Option<PathBuf> {
-        let (host, inside) = self.mount(|(_, inside)| path.starts_with(inside), |(_, inside)| inside)?;
-        Some(host.join(path.strip_prefix(inside).ok()?))
+        across(&self.mounts, path, |(host, inside)| (inside, host)).map(|(path, _)| path)
     }
 
     /// Whether a path of the host is seen in the container under the same name.
@@ -53,15 +56,21 @@ impl Inside {
     pub fn sees(&self, path: &Path) -> bool {
         self.on_host(path).is_some_and(|host| host == path)
     }
+}
 
-    /// The innermost mount of those wanted.
-    fn mount<'a>(
-        &'a self,
-        is_wanted: impl Fn(&(PathBuf, PathBuf)) -> bool,
-        place: impl Fn(&'a (PathBuf, PathBuf)) -> &'a PathBuf,
-    ) -> Option<&'a (PathBuf, PathBuf)> {
-        self.mounts.iter().filter(|m| is_wanted(m)).max_by_key(|m| place(m).components().count())
-    }
+/// Where a path is on the other side of the innermost mount that has it, and that mount; `sides` says
+/// from where to where.
+pub fn across<'a, M>(
+    mounts: &'a [M],
+    path: &Path,
+    sides: impl Fn(&'a M) -> (&'a PathBuf, &'a PathBuf),
+) -> Option<(PathBuf, &'a M)> {
+    let found = mounts.iter().filter(|mount| path.starts_with(sides(mount).0));
+    let mount = found.max_by_key(|mount| sides(mount).0.components().count())?;
+    let (from, to) = sides(mount);
+    let rest = path.strip_prefix(from).ok()?;
+    // Joined with nothing, a file would become a directory by its name.
+    Some((if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) }, mount))
 }
 
 /// The CLI is what the container runs as its gateway: a script of Node's, or the program itself.

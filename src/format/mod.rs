@@ -30,6 +30,7 @@ pub mod own_login;
 pub mod refreshes;
 pub mod release;
 pub mod secret_file;
+pub mod standing;
 pub mod static_token;
 pub mod syncer;
 pub mod template;

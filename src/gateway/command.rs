@@ -14,27 +14,13 @@ const OUTPUT_LIMIT: usize = 16 * 1024;
 /// # Errors
 /// `UNIT_FAILED` when it cannot be run, fails, or takes too long.
 pub async fn run(command: &[String], means: &Means) -> Result<Applied, Failure> {
-    run_in(command, None, means).await.map(|()| Applied {
-        action: LastAction::Restart,
-        previous: None,
-        invocation: None,
-        ready: None,
-        outcome: "done".to_owned(),
-    })
-}
-
-/// Runs a command in a directory.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_in(command: &[String], cwd: Option<&std::path::Path>, means: &Means) -> Result<(), Failure> {
     let name = command.first().cloned().unwrap_or_default();
     let failed = |why: String| Failure::new(Code::UnitFailed, format!("{name}: {why}"), "");
     let finished = process::run(CommandSpec {
         argv: command.iter().map(Into::into).collect(),
         env: means.environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),
         stdin: None,
-        cwd: cwd.map(std::path::Path::to_owned),
+        cwd: None,
         deadline: means.command_deadline,
         output_limit: OUTPUT_LIMIT,
     })
@@ -44,7 +30,14 @@ pub async fn run_in(command: &[String], cwd: Option<&std::path::Path>, means: &M
         return Err(failed(format!("took longer than {} s", means.command_deadline.as_secs())));
     }
     if finished.status.success() {
-        return Ok(());
+        let outcome = "done".to_owned();
+        return Ok(Applied {
+            action: LastAction::Restart,
+            previous: None,
+            invocation: None,
+            ready: None,
+            outcome,
+        });
     }
     Err(failed(format!("{}; {}", finished.status, last_line(finished.stderr.bytes.expose()))))
 }

@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod container;
+pub mod engine;
 pub mod idle;
 pub mod log;
 pub mod models_status;
@@ -12,6 +13,7 @@ pub mod probe;
 pub mod profiles;
 pub mod rpc;
 pub mod unit;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use crate::sys::clock;
 use crate::systemd::bus::BusAddresses;
 use idle::Answer;
 use openclaw::Instance;
+use view::Witness;
 
 /// What a gateway was made to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub struct Order {
 
 /// The outcome of a restart whose proof came later than it was waited for.
 pub const PROVEN: &str = "proven";
+/// The outcome of a gateway that holds the token already: nothing was done to it.
+pub const CURRENT: &str = "current";
 
 /// Makes a gateway use what its sinks hold, and asks its probe.
 ///
@@ -82,6 +87,7 @@ pub async fn apply(
     gateway: &GatewaySettings,
     Order { force, waits_for_idle, unproven_for }: Order,
     instances: &[Instance],
+    witnesses: &[Witness],
     means: &Means,
     under_way: UnderWay,
 ) -> Result<Applied, Failure> {
@@ -95,8 +101,8 @@ pub async fn apply(
         let why = format!("{} has nothing that could be asked for a reload", gateway.id);
         return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::MoreForce));
     }
-    if let (Some(since), Some(url)) = (unproven_for, &gateway.probe)
-        && probe::is_ready(url, if reloads { Duration::MAX } else { since }).await
+    if let Some(since) = unproven_for
+        && is_proven(gateway, if reloads { Duration::MAX } else { since }, means).await
     {
         let action = if reloads { LastAction::Reload } else { LastAction::Restart };
         let outcome = PROVEN.to_owned();
@@ -125,15 +131,15 @@ pub async fn apply(
         }
         GatewayKind::Compose { dir, service } => {
             drop(under_way);
-            container::recreate(dir, service, means).await?
+            container::recreate(&gateway.kind, (dir, service), witnesses, means).await?
         }
         GatewayKind::Container { name } => {
             drop(under_way);
-            container::restart(name, means).await?
+            container::restart(&gateway.kind, name, means).await?
         }
     };
     if let Some(url) = &gateway.probe
-        && applied.outcome != unit::STOPPED
+        && ![unit::STOPPED, CURRENT].contains(&applied.outcome.as_str())
     {
         // A reload leaves the process what it is.
         let ordered = if applied.action == LastAction::Reload { Duration::ZERO } else { ordered };
@@ -148,6 +154,17 @@ pub async fn apply(
         }
     }
     Ok(applied)
+}
+
+/// Whether an attempt that had no proof has done what it was to do: the probe answers, and the engine of
+/// a gateway in a container says that it is up. Without either there is nothing that could say so.
+async fn is_proven(gateway: &GatewaySettings, since: Duration, means: &Means) -> bool {
+    let is_contained = matches!(gateway.kind, GatewayKind::Container { .. } | GatewayKind::Compose { .. });
+    match &gateway.probe {
+        Some(url) if !probe::is_ready(url, since).await => false,
+        _ if is_contained => container::is_proven(&gateway.kind, since, means).await,
+        probe => probe.is_some(),
+    }
 }
 
 /// Whether the gateway says that it is at work: by the owner's `idle`, else by an OpenClaw's own word.
@@ -265,7 +282,7 @@ mod tests {
         let order = Order { force: Force::Restart, waits_for_idle: false, unproven_for };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (under_way, _kept) = tokio::sync::oneshot::channel();
-        let outcome = runtime.block_on(apply(&gateway, order, &[], &means, under_way));
+        let outcome = runtime.block_on(apply(&gateway, order, &[], &[], &means, under_way));
         server.join().unwrap();
         outcome
     }

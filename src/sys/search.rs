@@ -14,11 +14,18 @@ pub fn find_on(search_path: &str, name: &str) -> Option<PathBuf> {
     })
 }
 
+/// What is said where there is none.
+pub const NO_ENGINE: &str = "neither docker nor podman is on the search path";
+
+/// The names of the container engines on a search path, the preferred one first.
+pub fn container_engines(search_path: &str) -> impl Iterator<Item = &'static str> {
+    ENGINES.into_iter().filter(|name| find_on(search_path, name).is_some())
+}
+
 /// The name of the container engine on a search path.
 ///
 /// # Errors
 /// The sentence that says there is none.
 pub fn container_engine(search_path: &str) -> Result<&'static str, &'static str> {
-    let found = ENGINES.into_iter().find(|name| find_on(search_path, name).is_some());
-    found.ok_or("neither docker nor podman is on the search path")
+    container_engines(search_path).next().ok_or(NO_ENGINE)
 }

@@ -184,9 +184,12 @@ fn contained(state_dir: &Path, inside: Option<&Inside>, search_path: &str) -> In
         .filter_map(|(id, directory)| Some((id, on_host(directory)?)))
         .collect();
     let agent_database = agents.iter().any(|(_, d)| d.join("openclaw-agent.sqlite").exists());
-    let engine = search::container_engine(search_path).ok();
-    let program = inside.zip(engine).map(|(inside, engine)| {
-        let before = [engine, "exec", &inside.id].map(str::to_owned);
+    let engine = |inside: &Inside| match inside.engine.as_str() {
+        "" => search::container_engine(search_path).ok().map(str::to_owned),
+        noted => Some(noted.to_owned()),
+    };
+    let program = inside.and_then(|inside| Some((inside, engine(inside)?))).map(|(inside, engine)| {
+        let before = [&engine, "exec", &inside.id].map(str::to_owned);
         before.into_iter().chain(inside.cli.iter().cloned()).collect()
     });
     Instance {

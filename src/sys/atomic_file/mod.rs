@@ -62,6 +62,17 @@ impl Digest {
     pub fn of(document: &Document) -> Self {
         Self(sha2::Sha256::digest(document.expose()).into())
     }
+
+    /// What `sha256sum` printed of a file elsewhere; `None` when that is none.
+    #[must_use]
+    pub fn parse(printed: &[u8]) -> Option<Self> {
+        let digits = printed.get(..64)?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
 }
 
 impl fmt::Debug for Digest {
