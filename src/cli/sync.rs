@@ -20,6 +20,7 @@ use crate::core::model::{Plan, TargetState};
 use crate::core::plan;
 use crate::daemon::apply::{self, Attempt, Waiting};
 use crate::daemon::delivery;
+use crate::daemon::fetch;
 use crate::daemon::pass::{self, PassError, PassReport, Passes, Written};
 use crate::daemon::settle::Settling;
 use crate::daemon::store::StateDir;
@@ -163,6 +164,9 @@ pub(super) async fn carry_out(
     let key = state.create().and_then(|()| state.key_or_create()).map_err(|error| error.to_string())?;
     if let Some(login) = accepted {
         accept(login, world, state, &key).await?;
+    }
+    for login in &world.settings.logins {
+        fetch::fetch(world, state, login).await;
     }
     let mut done = Done::default();
     let mut turn = 1;

@@ -106,14 +106,40 @@ pub fn login(r: &mut Reader<'_>, node: &Node) -> Option<Placed<LoginSettings>> {
         _ => None,
     };
     let authorize = authorize(r, &s, provider);
-    let refresh = refresh(r, &s.inner("refresh", &REFRESH), provider);
+    let container = r.parsed(&s, "container", |name| check::container_name(name).map(|()| name.to_owned()));
+    let mut refresh = refresh(r, &s.inner("refresh", &REFRESH), provider);
+    if s.has("container") {
+        inside(r, &s, &refresh);
+        refresh.container = refresh.container.or_else(|| container.clone());
+    }
     let fields = match fields {
         Some(described) => Some(described?),
         None => None,
     };
-    let login =
-        LoginSettings { id: id?, provider: provider?, path, label: label?, fields, authorize, refresh };
+    let login = LoginSettings {
+        id: id?,
+        provider: provider?,
+        path,
+        container,
+        label: label?,
+        fields,
+        authorize,
+        refresh,
+    };
     Placed::at(login, &s, "path")
+}
+
+/// What fits a login whose file is in a container: its own CLI there alone can renew it.
+fn inside(r: &mut Reader<'_>, s: &Section<'_>, refresh: &RefreshSettings) {
+    r.missing(s, "path", "is required for a login in a container: where the file is in it");
+    let keys = s.inner("refresh", &REFRESH);
+    for (key, is_unfit) in
+        [("mode", refresh.mode == RefreshMode::Direct), ("way", refresh.way == RefreshWay::Exchange)]
+    {
+        if is_unfit {
+            r.fault(&keys, key, CONFLICT, "does not fit a login in a container: its own CLI there renews it");
+        }
+    }
 }
 
 fn fields(r: &mut Reader<'_>, s: &Section<'_>) -> Option<Fields> {

@@ -74,6 +74,7 @@ pub const LOGIN: Shape = Shape {
         ("id", Type::Text),
         ("provider", Type::Text),
         ("path", Type::Text),
+        ("container", Type::Text),
         ("label", Type::Text),
         ("fields", Type::Table(&FIELDS)),
         ("authorize", Type::Table(&AUTHORIZE)),

@@ -50,6 +50,8 @@ pub struct LoginSettings {
     pub provider: Provider,
     /// The source file; `None` means the provider's own rule, for a generic one our own login store.
     pub path: Option<PathBuf>,
+    /// The container that the source file is in; `None` for a file of this host.
+    pub container: Option<String>,
     /// A label for people; empty when none was given.
     pub label: String,
     /// `[login.fields]`: where the parts of a generic login are.
@@ -66,6 +68,7 @@ impl LoginSettings {
     #[must_use]
     pub fn is_own(&self) -> bool {
         match &self.path {
+            Some(_) if self.container.is_some() => false,
             Some(path) => path.parent().is_some_and(|directory| directory.ends_with("tokensink/logins")),
             None => self.provider == Provider::Generic,
         }

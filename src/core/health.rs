@@ -176,6 +176,11 @@ fn login_findings(
         }
     }
     found.extend(too_wide(login.id.as_str(), path, source.mode));
+    if let Some(failure) = known.and_then(|known| known.unfetched.as_ref()) {
+        let summary = format!("{}; what is known of it is what was read before", failure.summary);
+        let finding = Finding::new(failure.code, Severity::Warning, login.id.as_str(), summary);
+        found.push(finding.with_next(failure.next.clone()));
+    }
     found
 }
 

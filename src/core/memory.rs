@@ -80,6 +80,9 @@ pub struct LoginMemory {
     pub cli_gone: bool,
     /// It went to another host, with this refresh token.
     pub moved: Option<Moved>,
+    /// Why its file could not be read in its container, the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfetched: Option<Failure>,
 }
 
 /// A login that went to another host.

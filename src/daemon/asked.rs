@@ -7,6 +7,7 @@ use crate::base::time::Timestamp;
 use crate::config::settings::LoginSettings;
 use crate::core::refresh::{Ended, Outcome, RefreshMemory};
 use crate::core::schedule::{NoWay, Step, Way};
+use crate::daemon::fetch;
 use crate::daemon::pass::PassError;
 use crate::daemon::refresh::{self, Run};
 use crate::daemon::store::StateDir;
@@ -83,6 +84,7 @@ fn waits(memory: &RefreshMemory, until: Timestamp, now: Timestamp) -> String {
 /// Refreshes a login that is due.
 pub async fn refresh(asked: &Asked<'_>) -> Done {
     let &Asked { world, state, key, login, via, is_forced } = asked;
+    fetch::fetch(world, state, login).await;
     let memory = match state.load() {
         Ok(memory) => memory,
         Err(error) => return Done::Failed(error.to_string()),

@@ -146,6 +146,7 @@ pub fn default_login(id: LoginId, provider: Provider) -> LoginSettings {
         id,
         provider,
         path: None,
+        container: None,
         label: String::new(),
         fields: None,
         authorize: None,

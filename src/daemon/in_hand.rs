@@ -21,6 +21,7 @@ use crate::core::schedule::{Step, Way};
 use crate::daemon::apply::{self, Attempt};
 use crate::daemon::asked;
 use crate::daemon::delivery;
+use crate::daemon::fetch;
 use crate::daemon::journal;
 use crate::daemon::pass::{PassError, PassReport};
 use crate::daemon::refresh;
@@ -52,6 +53,8 @@ pub enum Completed {
     Refreshed(LoginId, Result<Outcome, PassError>),
     /// A refresh of a login that somebody asked for, and who.
     Asked(LoginId, Box<asked::Done>, oneshot::Sender<Answer<Refreshed>>),
+    /// The file of a login was read in its container, or not.
+    Fetched(LoginId),
     /// A server was asked for the time.
     AskedTime(Result<(), PassError>),
 }
@@ -67,6 +70,8 @@ pub struct InHand {
     announced: BTreeMap<GatewayId, Timestamp>,
     refreshing: BTreeSet<LoginId>,
     is_asking_time: bool,
+    /// When (monotonic) each login that is in a container was last read there; none while it is.
+    fetched: BTreeMap<LoginId, Option<Duration>>,
     /// Logins whose state could not be used: until when (monotonic) they are left alone.
     refresh_held: BTreeMap<LoginId, Duration>,
     tasks: JoinSet<Completed>,
@@ -134,6 +139,25 @@ impl InHand {
             let outcome = delivery::deliver(&world, &state, &key, &order, &observed).await;
             Completed::Delivered(order, outcome)
         });
+    }
+
+    /// Reads every login that is in a container, once in each poll.
+    pub fn start_fetches(&mut self, world: &Rc<World>, state: &StateDir) {
+        let is_due = |at: Option<&Option<Duration>>| match at {
+            None => true,
+            Some(None) => false,
+            Some(Some(at)) => clock::monotonic().saturating_sub(*at) >= world.settings.poll,
+        };
+        for login in world.settings.logins.iter().filter(|login| login.container.is_some()) {
+            if is_due(self.fetched.get(&login.id)) {
+                self.fetched.insert(login.id.clone(), None);
+                let (world, state, login) = (Rc::clone(world), state.clone(), login.clone());
+                self.tasks.spawn_local(async move {
+                    fetch::fetch(&world, &state, &login).await;
+                    Completed::Fetched(login.id)
+                });
+            }
+        }
     }
 
     /// Starts every refresh that is due, and says how long it is until the next one.
@@ -255,6 +279,9 @@ impl InHand {
                 }
                 let (outcome, detail) = done.words();
                 drop(reply.send(Ok((outcome.to_owned(), detail.to_owned()))));
+            }
+            Completed::Fetched(login) => {
+                self.fetched.insert(login, Some(clock::monotonic()));
             }
             Completed::AskedTime(outcome) => {
                 self.is_asking_time = false;

@@ -111,6 +111,11 @@ pub fn place(
     if let Some(other) = known.filter(|login| login.provider != provider) {
         return Err(NoPlace::Usage(format!("login {id} is one of {}, not of {provider}", other.provider)));
     }
+    if let Some(container) = known.and_then(|login| login.container.as_ref()) {
+        let why =
+            format!("login {id} is kept in container {container}: log in there, with {provider}'s own CLI");
+        return Err(NoPlace::Usage(why));
+    }
     let (login, is_new) = match known {
         Some(login) => (login.clone(), false),
         None => {

@@ -10,6 +10,7 @@ pub mod detect;
 pub mod doctor;
 pub mod door;
 pub mod export;
+pub mod fetch;
 pub mod hearing;
 pub mod history;
 pub mod import;

@@ -15,6 +15,7 @@ use crate::core::model::Observed;
 use crate::core::refresh::{Ended, Outcome};
 use crate::core::schedule::{self, Facts, NoWay, Step, Unfinished, Way};
 use crate::daemon::apply;
+use crate::daemon::fetch;
 use crate::daemon::history;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
@@ -334,6 +335,7 @@ impl Run<'_> {
     }
 
     async fn by_cli(&self) -> Outcome {
+        fetch::fetch(self.world, self.state, self.login).await;
         let Some(before) = self.read() else {
             return self.outcome(None, Ended::NotSent, "the source holds no usable login".into());
         };
@@ -395,6 +397,7 @@ impl Run<'_> {
         generation: &Fingerprint,
         end: RunEnd,
     ) -> (Ended, &'static str) {
+        fetch::fetch(self.world, self.state, self.login).await;
         let mut reading = self.reading();
         for _ in 1..LOOKS {
             if matches!(reading, SourceReading::Ok(_)) {

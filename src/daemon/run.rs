@@ -355,6 +355,7 @@ impl Daemon {
     /// One turn: a pass, what follows from it, the next alarm, the watchdog.
     async fn turn(&mut self) -> Result<(), DaemonError> {
         self.watch();
+        self.in_hand.start_fetches(&self.world, &self.state);
         let passes = Passes { world: &self.world, state: &self.state, key: &self.key };
         let own = self.own_findings();
         let settling = &mut self.settling;

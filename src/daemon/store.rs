@@ -137,8 +137,10 @@ impl StateDir {
 
     /// Every directory in which a write of ours may have been interrupted.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 4] {
-        [self.path.clone(), self.displaced(), mirrors_in(&self.path), self.path.join("logins")]
+    pub fn directories(&self) -> [PathBuf; 5] {
+        let more = ["logins", "fetched"].map(|name| self.path.join(name));
+        let [logins, fetched] = more;
+        [self.path.clone(), self.displaced(), mirrors_in(&self.path), logins, fetched]
     }
 
     fn displaced(&self) -> PathBuf {
@@ -362,6 +364,12 @@ fn write_expecting(path: &Path, expected: Expected, document: &Document) -> Resu
 #[must_use]
 pub fn mirrors_in(state_dir: &Path) -> PathBuf {
     state_dir.join("mirrors")
+}
+
+/// What was last read of a login whose file is in a container, in our state directory.
+#[must_use]
+pub fn fetched_in(state_dir: &Path, login: &LoginId) -> PathBuf {
+    state_dir.join("fetched").join(format!("{login}.json"))
 }
 
 /// Where a CLI of a gateway keeps an identity of its own that we come with, in our state directory.

@@ -14,7 +14,7 @@ use crate::core::model::{
     ApplyRule, Desired, DesiredGateway, DesiredLogin, DesiredSink, Force, Observed, ObservedSource,
     TargetContent, TargetId,
 };
-use crate::daemon::store::mirrors_in;
+use crate::daemon::store::{fetched_in, mirrors_in};
 use crate::format::container::Inside;
 use crate::format::layout::Layout;
 use crate::providers;
@@ -202,9 +202,13 @@ impl World {
     }
 }
 
-/// The file of a login: the configured one, the one in our own store, or by the rule of its CLI.
+/// The file of a login: the configured one, the one in our own store, or by the rule of its CLI. For one
+/// in a container it is what was last read there.
 #[must_use]
 pub fn source_path(login: &LoginSettings, surroundings: &Surroundings) -> Option<PathBuf> {
+    if login.container.is_some() {
+        return Some(fetched_in(&surroundings.state_dir(), &login.id));
+    }
     if let Some(path) = &login.path {
         return Some(path.clone());
     }

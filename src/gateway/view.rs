@@ -28,8 +28,8 @@ pub struct Witness {
     pub has_owner: bool,
 }
 
-/// Everything that a gateway's containers do not see as its sinks have it. Those that are stopped see
-/// nothing, and what is not theirs to see is not asked about.
+/// Everything that a gateway's containers do not see as its sinks have it. Those that are stopped see no
+/// file, and start with the variables that they have; what is not theirs to see is not asked about.
 ///
 /// # Errors
 /// When the engine cannot be asked.

@@ -56,6 +56,10 @@ impl Side {
     /// `None` where its logins are not refreshed by a request of ours, or too little is described.
     #[must_use]
     pub fn of(login: &LoginSettings) -> Option<(Self, String)> {
+        // Nothing can be stored where that is kept.
+        if login.container.is_some() {
+            return None;
+        }
         let (side, own) = match login.provider {
             Provider::Claude => (Self::Claude, Some(claude::TOKEN_URL)),
             Provider::Codex => {

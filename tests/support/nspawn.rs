@@ -388,7 +388,7 @@ fn base(release: &str) -> PathBuf {
 }
 
 /// The archive this machine itself uses: the first apt source whose suite is the machine's own release.
-fn host_mirror() -> Option<String> {
+pub fn host_mirror() -> Option<String> {
     let release = std::fs::read_to_string("/etc/os-release").ok()?;
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?.trim_matches('"');
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
