@@ -22,14 +22,14 @@ datadir = $(DESTDIR)$(PREFIX)/share
 # What the tests need beside the Rust toolchain, as command:package (a command that is there is not installed).
 TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
-	systemd-analyze:systemd jq:jq sshd:openssh-server ssh:openssh-client shellcheck:shellcheck dash:dash inotifywait:inotify-tools mandoc:mandoc strace:strace
+	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client shellcheck:shellcheck dash:dash inotifywait:inotify-tools mandoc:mandoc strace:strace
 
 # Where tools and test fixtures are kept between runs.
 TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = alerts system claude_real cli_mode crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real phone providers_real reauth refresh_faults refresh_races views
+SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real phone providers_real reauth refresh_faults refresh_races views
 
 .DEFAULT_GOAL := build
 

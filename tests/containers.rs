@@ -552,11 +552,24 @@ fn a_container_of_podman_is_found_where_docker_does_not_answer() {
     fs::write(bench.at("claw/oauth.json"), "{}\n").unwrap();
     fs::set_permissions(bench.at("claw/oauth.json"), fs::Permissions::from_mode(0o600)).unwrap();
     let mount = format!("{}:/opt/oauth.json", bench.at("claw/oauth.json").display());
-    let run_it =
-        ["run", "--detach", "--network", "host", "--name", "claw", "--volume", "/usr:/usr:ro", "--volume"];
+    let run_it = [
+        "run",
+        "--detach",
+        "--network",
+        "host",
+        "--name",
+        "claw",
+        "--volume",
+        "/usr:/usr:ro",
+        "--ulimit",
+        "host",
+        "--volume",
+    ];
     podman(
         &[&run_it[..], &[&mount, "--stop-signal", "SIGKILL", IMAGE, "/usr/bin/sleep", "infinity"]].concat(),
     );
+    // No process of ours holds a container of podman's: it has to be ended.
+    let _ended = Ended(&|| drop(podman(&["rm", "--force", "--time", "0", "claw"])));
     let started = || podman(&["inspect", "--format", "{{.State.StartedAt}}", "claw"]);
     let before = started();
     let sync = || -> Value {
@@ -575,5 +588,13 @@ fn a_container_of_podman_is_found_where_docker_does_not_answer() {
     let document = support::claude::document(&Pair::invent("second"), support::claude::in_seconds(8 * 3600));
     bench.host.write(&document.to_string());
     finding(&sync(), "STALE_INODE");
-    podman(&["rm", "--force", "--time", "0", "claw"]);
+}
+
+/// Does something when it is dropped.
+struct Ended<'a>(&'a dyn Fn());
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }

@@ -7,6 +7,7 @@ pub mod asked;
 pub mod containers;
 pub mod delivery;
 pub mod detect;
+pub mod detect_containers;
 pub mod doctor;
 pub mod door;
 pub mod export;

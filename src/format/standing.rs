@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::container::across;
 use crate::base::secret::Secret;
@@ -33,6 +34,8 @@ pub struct Seen {
     pub label: String,
     /// What of the host it sees.
     pub mounts: Vec<Mounted>,
+    /// The names of the variables it was created with; their values may be secrets.
+    pub variables: Vec<String>,
     /// The project it belongs to.
     pub project: Option<Project>,
 }
@@ -106,6 +109,7 @@ impl Seen {
             started: state.started_at,
             label: process_label,
             mounts: mounts.into_iter().map(Mounted::of).filter(Mounted::is_of_host).collect(),
+            variables: config.env.unwrap_or_default().into_iter().map(|Name(name)| name).collect(),
             project: Project::of(&config.labels.unwrap_or_default()),
             id,
         }
@@ -238,6 +242,18 @@ struct Config {
     image: String,
     #[serde(default)]
     labels: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default)]
+    env: Option<Vec<Name>>,
+}
+
+/// The name in `NAME=VALUE`.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entry = Zeroizing::new(String::deserialize(deserializer)?);
+        Ok(Self(entry.split('=').next().unwrap_or_default().to_owned()))
+    }
 }
 
 #[derive(Deserialize)]

@@ -227,6 +227,7 @@ mod tests {
             pid: 7,
             label: String::new(),
             mounts: Vec::new(),
+            variables: Vec::new(),
             project: None,
         }
     }
