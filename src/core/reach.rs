@@ -56,10 +56,9 @@ impl IdMap {
         if self.0.is_empty() {
             return Some(host);
         }
-        let mapped = self.0.iter().find_map(|(inside, outside, count)| {
+        self.0.iter().find_map(|(inside, outside, count)| {
             host.checked_sub(*outside).filter(|at| at < count).and_then(|at| inside.checked_add(at))
-        });
-        mapped
+        })
     }
 }
 

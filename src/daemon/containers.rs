@@ -92,7 +92,8 @@ pub async fn verify(world: &World, memory: &mut Memory, written: &[Written]) {
         }
         let is_new = written.iter().any(|written| gateway.sinks.contains(&written.target.sink));
         let was_unseen = known.is_some_and(|known| !known.unseen.is_empty());
-        if !is_new && !(was_unseen && world.may_ask(&gateway.id, PAUSE)) {
+        let is_again = was_unseen && world.may_ask(&gateway.id, PAUSE);
+        if !is_new && !is_again {
             continue;
         }
         world.note_asked(&gateway.id, clock::monotonic());

@@ -230,6 +230,7 @@ fn variable_file(seen: &Seen) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests make files of their own")]
     use super::*;
     use serde_json::{Value, json};
 

@@ -186,6 +186,7 @@ struct Inspected {
     #[serde(default)]
     name: String,
     state: State,
+    #[serde(default)]
     config: Config,
     #[serde(default)]
     path: String,
@@ -235,7 +236,7 @@ struct Health {
     status: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
     #[serde(default)]

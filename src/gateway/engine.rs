@@ -312,6 +312,7 @@ fn path_of(means: &Means) -> &str {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests make files of their own")]
     use super::*;
 
     #[test]

@@ -218,8 +218,10 @@ fn contained(release: &str, gateway: &str, sink: &str) -> Home {
 fn becomes(home: &Home, id: &str, image: &str, release: &str) {
     let mounts =
         json!([{"Type": "bind", "Source": home.path(".openclaw"), "Destination": "/home/node/.openclaw"}]);
+    let labels = json!({"com.docker.compose.project": "claw", "com.docker.compose.service": "openclaw-gateway",
+        "com.docker.compose.project.working_dir": home.path("")});
     let container = json!([{"Id": id, "Image": image, "State": {"Running": true}, "Path": "docker-entrypoint.sh",
-        "Args": ["node", "dist/index.js", "gateway", "--bind", "lan"], "Mounts": mounts}]);
+        "Args": ["node", "dist/index.js", "gateway", "--bind", "lan"], "Mounts": mounts, "Config": {"Labels": labels}}]);
     home.write("container", container.to_string());
     home.write("release", format!("OpenClaw {release} (0a1b2c3)\n"));
 }
@@ -232,6 +234,9 @@ fn asked(home: &Home) -> Vec<String> {
 
 const INSPECT: &str = "inspect --type container claw";
 const VERSION: &str = "exec c1 node dist/index.js --version";
+/// What it sees of what was written; one that cannot say is not doubted.
+const LOOK: &str =
+    "exec --env LC_ALL=C c1 sha256sum /home/node/.openclaw/agents/main/agent/auth-profiles.json";
 const RELOAD: &str = "exec c1 node dist/index.js secrets reload --json";
 
 #[test]
@@ -243,14 +248,14 @@ fn the_release_inside_a_container_is_asked_once_and_the_reload_goes_inside() {
         (&"current".into(), &json!([])),
         "{report}"
     );
-    assert_eq!(asked(&home), [INSPECT, VERSION, RELOAD]);
+    assert_eq!(asked(&home), [INSPECT, VERSION, RELOAD, INSPECT, LOOK]);
     assert_eq!(home.run(&["sync"]).code, 0);
     let status = home.run(&["status", "--json"]).json();
     assert_eq!(status["gateways"][0]["version"], "2026.2.26");
     assert_eq!(asked(&home), [""; 0], "nothing to do, nothing asked");
     home.rotate(&Login::nth(2));
     assert_eq!(home.run(&["sync"]).code, 0);
-    assert_eq!(asked(&home), [INSPECT, RELOAD]);
+    assert_eq!(asked(&home), [INSPECT, RELOAD, INSPECT, LOOK]);
     assert!(home.read(".openclaw/agents/main/agent/auth-profiles.json").contains(&Login::nth(2).access));
     home.finish();
 }
