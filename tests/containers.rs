@@ -521,6 +521,51 @@ fn a_login_that_is_in_a_container_alone_is_read_there_and_renewed_by_its_cli() {
     assert!(reauth.code != Some(0) && reauth.both().contains("kept in container claude-proxy"), "{reauth}");
 }
 
+// ---- what is proposed
+
+#[test]
+fn a_set_up_proposes_the_gateway_of_a_project_and_the_claude_of_a_container() {
+    let bench = Bench::new("");
+    fs::remove_file(bench.at(".config/tokensink/tokensink.toml")).unwrap();
+    fs::remove_dir_all(bench.at(".claude")).unwrap();
+    let compose = generation(&bench, "docker");
+    fs::create_dir_all(bench.at("claw-state")).unwrap();
+    fs::write(bench.at("claw/.env"), "ANTHROPIC_OAUTH_TOKEN=none\n").unwrap();
+    // As OpenClaw's own project: a gateway, and a service of the same image for its CLI.
+    let project = "services:\n  openclaw-gateway: &it\n    image: empty:1\n    network_mode: none\n    stop_signal: SIGKILL\n    \
+        volumes: [\"/usr:/usr:ro\", \"../claw-state:/home/node/.openclaw\"]\n    \
+        environment: {ANTHROPIC_OAUTH_TOKEN: \"${ANTHROPIC_OAUTH_TOKEN}\"}\n    \
+        command: [\"/usr/bin/sh\", \"-c\", \"sleep infinity\", \"openclaw\", \"gateway\"]\n  \
+        openclaw-cli:\n    <<: *it\n    command: [\"/usr/bin/sleep\", \"infinity\"]\n";
+    fs::write(bench.at("claw/docker-compose.yml"), project).unwrap();
+    bench.compose(&compose, &["up", "--detach"]).ok();
+    fs::create_dir_all(bench.at("cli")).unwrap();
+    fs::write(bench.at("cli/claude"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(bench.at("cli/claude"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(bench.at("shared")).unwrap();
+    let [cli, shared] = ["cli", "shared"].map(|name| bench.at(name).display().to_string());
+    let volumes = [format!("{cli}:/opt:ro"), format!("{shared}:/run/.claude")];
+    let mut arguments = vec!["--env", "HOME=/run", "--env", "PATH=/opt:/usr/bin"];
+    arguments.extend(["--env", "ANTHROPIC_BASE_URL=http://x"]);
+    arguments.extend(volumes.iter().flat_map(|volume| ["--volume", volume.as_str()]));
+    bench.runs("claude-proxy", &arguments);
+
+    let ran = bench.tokensink(&["setup", "--dry-run"]);
+    let proposed = ran.ok();
+    let [state, claw] = ["claw-state", "claw"].map(|name| bench.at(name).display().to_string());
+    for wanted in [
+        format!("path = \"{shared}/.credentials.json\"\n[login.refresh]\ncontainer = \"claude-proxy\"\n"),
+        "env = { ANTHROPIC_BASE_URL = \"\" }\n".to_owned(),
+        format!("kind = \"openclaw\"\nstate_dir = \"{state}\"\n"),
+        format!("kind = \"env-file\"\npath = \"{claw}/.env\"\nkey = \"ANTHROPIC_OAUTH_TOKEN\"\n"),
+        "sinks = [\"claw\", \"claw-env\"]\n".to_owned(),
+        format!("compose = {{ dir = \"{claw}\", service = \"openclaw-gateway\" }}\n"),
+    ] {
+        assert!(proposed.contains(&wanted), "{wanted} in {proposed}");
+    }
+    assert!(!proposed.contains("openclaw-cli"), "{proposed}");
+}
+
 // ---- podman
 
 #[test]
@@ -561,8 +606,11 @@ fn a_container_of_podman_is_found_where_docker_does_not_answer() {
         "claw",
         "--volume",
         "/usr:/usr:ro",
+        // The defaults would have to be allowed to raise limits.
         "--ulimit",
-        "host",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1024:1024",
         "--volume",
     ];
     podman(

@@ -9,12 +9,17 @@ use crate::base::id::{GatewayId, LoginId, Provider, SinkId};
 use crate::config::settings::{
     Agents, Apply, GatewayKind, GatewaySettings, LoginSettings, Settings, SinkKind, SinkSettings,
 };
+use crate::daemon::apply;
 use crate::daemon::detect;
+use crate::daemon::world::World;
 use crate::format::dotenv;
 use crate::format::standing::Seen;
 use crate::gateway::engine::{self, Engine};
+use crate::gateway::unit::Managers;
 use crate::gateway::{Means, engine::Trouble};
+use crate::providers;
 use crate::sys::atomic_file::{self, FileState};
+use crate::sys::paths::Surroundings;
 use crate::sys::search;
 
 /// The variable of an OpenClaw's environment file that held a token of Anthropic's (2026.2.26).
@@ -44,6 +49,16 @@ pub struct Listing {
     pub found: Vec<Contained>,
     /// Engines that are there and do not answer, in words.
     pub silent: Vec<String>,
+}
+
+/// Adds what the engines of this host have to detected settings. Answers which engines are there and do
+/// not answer, in words.
+pub async fn complete(settings: &mut Settings, surroundings: &Surroundings) -> Vec<String> {
+    let world = World::new(settings.clone(), surroundings.clone());
+    let listing = list(&apply::means(&world, &Managers::default())).await;
+    let usual = providers::default_path(Provider::Claude, &surroundings.home, &surroundings.variables);
+    add(settings, &listing.found, usual.as_deref());
+    listing.silent
 }
 
 /// Asks every engine that is there. What runs is asked whether it has a Claude Code and where its login

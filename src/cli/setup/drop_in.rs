@@ -69,8 +69,16 @@ fn of_login(login: &LoginSettings, text: &mut String) {
     if let Some(file) = &login.path {
         let _ = writeln!(text, "path = {}", path(file));
     }
+    if let Some(container) = &login.container {
+        let _ = writeln!(text, "container = {}", quoted(container));
+    }
     if let Some(container) = &login.refresh.container {
         let _ = writeln!(text, "[login.refresh]\ncontainer = {}", quoted(container));
+        let variables = login.refresh.env.iter();
+        let pairs: Vec<String> = variables.map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
+        if !pairs.is_empty() {
+            let _ = writeln!(text, "env = {{ {} }}", pairs.join(", "));
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::{load, output, status};
 use crate::config::settings::{Settings, SinkKind};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{detect, login};
+use crate::daemon::{detect, detect_containers, login};
 use crate::sys::paths::Surroundings;
 
 /// What a person is asked before OpenClaw's own configuration may be changed.
@@ -67,6 +67,9 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
     let is_new = configured.is_empty();
     let mut settings = if is_new { detect::settings(&ground.surroundings) } else { loaded.settings };
     if is_new {
+        for why in detect_containers::complete(&mut settings, &ground.surroundings).await {
+            output::print(&format!("not asked about containers: {why}\n"));
+        }
         drop_in::pin(&mut settings, |provider, is_here| ground.place(&managers, provider, is_here));
     }
     manage(&mut settings, arguments.manage && is_new);
