@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::engine::{self, Found, Trouble};
 use super::view::{self, Witness};
-use super::{Applied, CURRENT, Means, unit};
+use super::{Applied, Means, PROVEN, unit};
 use crate::base::code::Code;
 use crate::config::settings::GatewayKind;
 use crate::core::memory::{Failure, LastAction, Then};
@@ -19,6 +19,8 @@ use crate::sys::clock;
 /// What engines say when there is nothing to run a command in (Docker 20.10; Podman's manual).
 pub const NOT_RUNNING: [&str; 4] =
     ["is not running", "No such container", "no such container", "can only create exec sessions on running"];
+/// The outcome of a service that was stopped: made anew, and not started.
+pub const PREPARED: &str = "prepared";
 /// How long a container may take to be up: as long as a gateway may to answer its probe.
 const UP_WITHIN: Duration = Duration::from_secs(300);
 /// How long one without a health check has to stay up to count as that.
@@ -42,7 +44,7 @@ pub async fn recreate(
     let subject = format!("service {service} of {}", dir.display());
     let before = engine::find(kind, means).await.map_err(|trouble| trouble.failure(&subject))?;
     if view::holds_all(&before, witnesses) {
-        return Ok(done(LastAction::None, CURRENT));
+        return Ok(done(LastAction::Recreate, PROVEN));
     }
     let project = before.seen.first().and_then(|seen| seen.project.as_ref());
     let is_first_generation = project.is_some_and(|project| project.is_first_generation);
@@ -63,7 +65,7 @@ pub async fn recreate(
     command.extend(["up", starts, "--no-deps", "--no-build", "--force-recreate", service].map(str::to_owned));
     engine::run_compose(&command, dir, means).await?;
     if is_stopped {
-        return Ok(done(LastAction::Recreate, unit::STOPPED));
+        return Ok(done(LastAction::Recreate, PREPARED));
     }
     until_up(kind, &before.seen, &subject, means).await?;
     Ok(done(LastAction::Recreate, "recreated"))

@@ -74,10 +74,9 @@ pub struct Order {
     pub unproven_for: Option<Duration>,
 }
 
-/// The outcome of a restart whose proof came later than it was waited for.
+/// The outcome of a restart whose proof came later than it was waited for, and of one that somebody else
+/// has made: nothing was done now.
 pub const PROVEN: &str = "proven";
-/// The outcome of a gateway that holds the token already: nothing was done to it.
-pub const CURRENT: &str = "current";
 
 /// Makes a gateway use what its sinks hold, and asks its probe.
 ///
@@ -102,9 +101,9 @@ pub async fn apply(
         return Err(Failure::new(Code::NotConverged, why, "").meaning(Then::MoreForce));
     }
     if let Some(since) = unproven_for
-        && is_proven(gateway, if reloads { Duration::MAX } else { since }, means).await
+        && is_proven(gateway, if is_reloadable { Duration::MAX } else { since }, means).await
     {
-        let action = if reloads { LastAction::Reload } else { LastAction::Restart };
+        let action = if is_reloadable { LastAction::Reload } else { LastAction::Restart };
         let outcome = PROVEN.to_owned();
         return Ok(Applied { action, previous: None, invocation: None, ready: Some(true), outcome });
     }
@@ -139,7 +138,7 @@ pub async fn apply(
         }
     };
     if let Some(url) = &gateway.probe
-        && ![unit::STOPPED, CURRENT].contains(&applied.outcome.as_str())
+        && ![unit::STOPPED, PROVEN, container::PREPARED].contains(&applied.outcome.as_str())
     {
         // A reload leaves the process what it is.
         let ordered = if applied.action == LastAction::Reload { Duration::ZERO } else { ordered };
