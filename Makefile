@@ -5,6 +5,8 @@
 #   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
 #   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
+#   make packages   deb and rpm             make test-packages installs, upgrades and removes them
+#   make source     with every crate
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
@@ -22,14 +24,17 @@ datadir = $(DESTDIR)$(PREFIX)/share
 # What the tests need beside the Rust toolchain, as command:package (a command that is there is not installed).
 TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
-	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client shellcheck:shellcheck dash:dash inotifywait:inotify-tools mandoc:mandoc strace:strace
+	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client \
+	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace \
+	dh:debhelper lintian:lintian rpmbuild:rpm
 
 # Where tools and test fixtures are kept between runs.
 TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange login openclaw_container openclaw_json openclaw_order openclaw_real phone providers_real reauth refresh_faults refresh_races views
+SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange login openclaw_container openclaw_json \
+	openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races views
 
 .DEFAULT_GOAL := build
 
@@ -38,10 +43,17 @@ SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchang
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path
 
-.PHONY: bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw install uninstall
+.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages \
+	install uninstall notices packages source
+
+# Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes.
+CARGO_HOME ?= $(HOME)/.cargo
+REMAP = --remap-path-prefix=$(CURDIR)/vendor=/crates --remap-path-prefix=$(CURDIR)=/tokensink \
+	$(patsubst %,--remap-path-prefix=%=/crates,$(wildcard $(CARGO_HOME)/registry/src/*)) \
+	--remap-path-prefix=$(abspath $(CARGO_TARGET_DIR))=/target
 
 build:
-	$(CARGO) build --release --locked
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --locked
 
 # The daemon in the foreground where a configuration exists, else the whole chain in a temporary home.
 run: build
@@ -78,7 +90,7 @@ lint: fmt
 deny:
 	"$(DENY)" check bans licenses sources
 
-test: setup lint deny
+test: setup lint deny packages previous
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then exec $(CARGO) nextest run --locked --features failpoints --no-fail-fast; \
 	else exec $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4; fi
@@ -91,6 +103,9 @@ test-unit:
 test-system: setup
 	$(CARGO) test --locked --features failpoints --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
 
+test-packages: setup packages previous
+	$(CARGO) test --locked --features failpoints --no-fail-fast --test packages --test completions -- --nocapture
+
 # TOKENSINK_LONG=1 is for every test that has a longer form of itself.
 SIM_RUNS ?= 3000
 test-long: setup
@@ -102,6 +117,30 @@ test-long: setup
 test-openclaw: setup
 	$(CARGO) test --locked --features failpoints --no-fail-fast --test openclaw_real --test openclaw_json \
 		--test openclaw_order -- --include-ignored --nocapture --test-threads=1
+
+# --- packages -------------------------------------------------------------------------------------------
+# Everything that is made for them lies here.
+PACKAGES = $(abspath $(CARGO_TARGET_DIR))/packages
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# The time that is written into packages: of the last commit, or of the change log where there is no git.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell date -r CHANGELOG.md +%s))
+NOTICES = $(CARGO_TARGET_DIR)/third-party-notices
+export SOURCE_DATE_EPOCH
+
+notices:
+	@mkdir -p "$(CARGO_TARGET_DIR)"
+	CARGO="$(CARGO)" sh packaging/notices.sh >"$(NOTICES).part" && mv "$(NOTICES).part" "$(NOTICES)"
+
+# The sources with every crate they need: builds without a network.
+source:
+	CARGO="$(CARGO)" sh packaging/source.sh "$(PACKAGES)/tokensink-$(VERSION).tar.gz" "$(VERSION)"
+
+# The same under an older version, for the test of an upgrade.
+previous: build notices
+	CARGO_TARGET_DIR="$(abspath $(CARGO_TARGET_DIR))" sh packaging/packages.sh "$(abspath $(CARGO_TARGET_DIR))/previous" 0.0.1
+
+packages: build notices
+	CARGO_TARGET_DIR="$(abspath $(CARGO_TARGET_DIR))" sh packaging/packages.sh "$(PACKAGES)" "$(VERSION)"
 
 # Installs whichever of these files exist.
 install:
@@ -119,6 +158,7 @@ install:
 		put "$$page" "$(datadir)/man/man$$section/$${page##*/}"; done; done; \
 	for page in README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT docs/*.md; do \
 		put "$$page" "$(datadir)/doc/tokensink/$${page##*/}"; done; \
+	put "$(NOTICES)" "$(datadir)/doc/tokensink/third-party-notices"; \
 	for page in docs/formats/*.md; do put "$$page" "$(datadir)/doc/tokensink/formats/$${page##*/}"; done; \
 	for example in packaging/examples/*; do \
 		put "$$example" "$(datadir)/doc/tokensink/examples/$${example##*/}"; done; \

@@ -63,6 +63,11 @@ pub enum Command {
     /// Validate or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
     /// Run the whole chain on this host, in a temporary home with stand-ins
     Selftest {
         /// Print JSON
@@ -86,6 +91,17 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
+}
+
+/// The shells that there are completions for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// `~/.local/share/bash-completion/completions/tokensink`
+    Bash,
+    /// `_tokensink` in a directory of `$fpath`
+    Zsh,
+    /// `~/.config/fish/completions/tokensink.fish`
+    Fish,
 }
 
 /// Arguments of `sync`.

@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod args;
 mod asking;
+pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod exit;
@@ -71,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Alert(command) => alert::run(&command, surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Check) => config::check(&surroundings, only.as_deref()),
         Command::Config(ConfigCommand::Show { json }) => config::show(&surroundings, only.as_deref(), json),
+        Command::Completions { shell } => completions::run(shell),
         Command::Selftest { json } => selftest::run(&surroundings, json),
         Command::SelftestAlert { told } => selftest::alert(&told),
         Command::SelftestGateway { token, seen, once } => selftest::gateway(&token, &seen, once),

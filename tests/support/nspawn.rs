@@ -26,7 +26,8 @@ use super::run::{Ran, run};
 /// The ordinary user of every instance; uid 1000, home `/home/alice`, lingering.
 pub const USER: &str = "alice";
 
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,ca-certificates,procps";
+const PACKAGES: &str =
+    "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,ca-certificates,procps,rpm";
 const USER_ENVIRONMENT: [&str; 8] = [
     "HOME=/home/alice",
     "USER=alice",
@@ -368,7 +369,7 @@ fn is_stopped(pid: i32) -> bool {
 
 /// The root every instance of a release is an overlay on.
 fn base(release: &str) -> PathBuf {
-    cache::once(&format!("debian-{release}-2"), |root| {
+    cache::once(&format!("debian-{release}-3"), |root| {
         let mut command = Command::new("debootstrap");
         command.args(["--variant=minbase", &format!("--include={PACKAGES}"), release]).arg(root);
         // Proxies come by the environment; without a mirror of the machine's own, debootstrap has a default.
