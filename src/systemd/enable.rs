@@ -3,16 +3,15 @@
 //!
 //! Names and signatures: org.freedesktop.systemd1(5), systemd 252 and 257.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
 // NOTE: zbus re-exports the trait for its own macros; it spares us a dependency for one method.
 use zbus::export::futures_core::Stream;
-use zbus::{Message, OwnedVariant};
+use zbus::Message;
 
-use super::bus::{BusError, call, from_zbus};
+use super::bus::{BusError, call};
 use super::job::ServiceManager;
 use super::proxy::{MANAGER_INTERFACE, MANAGER_PATH, SERVICE};
 
@@ -43,25 +42,6 @@ impl ServiceManager {
         let asked =
             self.connection().call_method(Some(SERVICE), MANAGER_PATH, Some(MANAGER_INTERFACE), method, body);
         call(method, asked).await
-    }
-
-    /// The variables that the manager's units are started with.
-    ///
-    /// # Errors
-    /// [`BusError`].
-    pub async fn environment(&self) -> Result<BTreeMap<String, String>, BusError> {
-        let properties = self.connection().call_method(
-            Some(SERVICE),
-            MANAGER_PATH,
-            Some("org.freedesktop.DBus.Properties"),
-            "Get",
-            &(MANAGER_INTERFACE, "Environment"),
-        );
-        let answer = call("Get Environment", properties).await?;
-        let value: OwnedVariant = answer.body().deserialize().map_err(|error| from_zbus(&error))?;
-        let assignments = Vec::<String>::try_from(value).map_err(|error| from_zbus(&error))?;
-        let pairs = assignments.iter().filter_map(|assignment| assignment.split_once('='));
-        Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// Does `first`, then waits until a unit runs that is started because of it; false when it does not

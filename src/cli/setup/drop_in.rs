@@ -75,7 +75,8 @@ fn of_login(login: &LoginSettings, text: &mut String) {
     if let Some(container) = &login.refresh.container {
         let _ = writeln!(text, "[login.refresh]\ncontainer = {}", quoted(container));
         let variables = login.refresh.env.iter();
-        let pairs: Vec<String> = variables.map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
+        let pairs: Vec<String> =
+            variables.map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
         if !pairs.is_empty() {
             let _ = writeln!(text, "env = {{ {} }}", pairs.join(", "));
         }

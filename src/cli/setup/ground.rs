@@ -36,6 +36,14 @@ pub(super) struct Ground {
     runtime: Runtime,
 }
 
+/// The variables of a manager's units, without those that hold secrets: they say where things are.
+fn places(assignments: &[String]) -> BTreeMap<String, String> {
+    const SECRET: [&str; 4] = ["TOKEN", "PASSWORD", "SECRET", "KEY"];
+    let pairs = assignments.iter().filter_map(|assignment| assignment.split_once('='));
+    let plain = pairs.filter(|(name, _)| !SECRET.iter().any(|end| name.ends_with(end)));
+    plain.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 /// Where the official CLI of a login is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -105,7 +113,7 @@ impl Ground {
             false => None,
         };
         let environment = match &user {
-            Some(manager) => manager.environment().await.unwrap_or_default(),
+            Some(manager) => manager.environment().await.map(|all| places(&all)).unwrap_or_default(),
             None => BTreeMap::new(),
         };
         Managers { user, system, environment }
