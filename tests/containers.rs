@@ -61,12 +61,13 @@ impl Drop for Bench {
 
 impl Bench {
     fn new(configuration: &str) -> Self {
-        Self::with(configuration, &[])
+        Self::with(configuration, false)
     }
 
-    fn with(configuration: &str, more: &[&str]) -> Self {
+    /// The same where user ids are mapped, or not.
+    fn with(configuration: &str, is_mapped: bool) -> Self {
         let host = CliHost::new(false, 8 * 3600);
-        let engine = Engine::start_with(&host, more);
+        let engine = Engine::start_with(&host, is_mapped);
         engine.image(&host);
         fs::create_dir_all(host.home().join("claw")).unwrap();
         let env = host.home().join("claw/gw.env");
@@ -416,11 +417,13 @@ fn a_file_that_is_mounted_alone_is_told_when_the_container_sees_the_old_one() {
 const VIEW: &str = "[[sink]]\nid = \"view\"\nlogin = \"claude\"\nkind = \"claude-credentials\"\n\
     path = \"~/claw/.credentials.json\"\n";
 
-#[test]
-fn a_container_of_another_user_is_told_what_would_let_it_read() {
-    let bench = Bench::new(&format!("{VIEW}{}", plain("view", "none")));
+/// A container that is not allowed to read a view is told so, and with that group it is.
+fn what_would_let_it_read(is_mapped: bool, user: &[&str], group: &str, why: &str) {
+    let bench = Bench::with(&format!("{VIEW}{}", plain("view", "none")), is_mapped);
+    let above = bench.host.home().parent().unwrap().to_owned();
+    fs::set_permissions(above, fs::Permissions::from_mode(0o711)).unwrap();
     let mount = format!("{}:/etc/claw", bench.at("claw").display());
-    bench.runs("claw", &["--user", "4242:4243", "--volume", &mount]);
+    bench.runs("claw", &[user, &["--volume", &mount]].concat());
     let sync = |bench: &Bench| -> Value {
         let mut command = bench.engine.beside(&bench.host, &bench.host.program);
         let ran = run(command.args(["sync", "--json"]), b"");
@@ -429,17 +432,28 @@ fn a_container_of_another_user_is_told_what_would_let_it_read() {
     let report = sync(&bench);
     let told = finding(&report, "CONSUMER_DENIED");
     let summary = told["summary"].as_str().unwrap();
-    assert!(
-        summary.ends_with("runs as 4242:4243 of this host, the file belongs to 0:0, mode 0600"),
-        "{summary}"
-    );
-    assert_eq!(told["next"], "group = \"4243\" and mode = \"0640\" in its [[sink]]");
+    assert!(summary.ends_with(why), "{summary}");
+    assert_eq!(told["next"], format!("group = \"{group}\" and mode = \"0640\" in its [[sink]]"));
 
-    bench.configure(&format!("{VIEW}group = \"4243\"\nmode = \"0640\"\n{}", plain("view", "none")));
+    let owned = format!("group = \"{group}\"\nmode = \"0640\"\n");
+    bench.configure(&format!("{VIEW}{owned}{}", plain("view", "none")));
     fs::remove_file(bench.at("claw/.credentials.json")).unwrap();
     assert_eq!(findings(&sync(&bench)), []);
     let read = bench.docker(&["exec", "claw", "cat", "/etc/claw/.credentials.json"]);
     assert!(read.contains(&bench.host.pair.access) && !read.contains(&bench.host.pair.refresh));
+}
+
+#[test]
+fn a_container_of_another_user_is_told_what_would_let_it_read() {
+    let why = "runs as 4242:4243 of this host, the file belongs to 0:0, mode 0600";
+    what_would_let_it_read(false, &["--user", "4242:4243"], "4243", why);
+}
+
+#[test]
+fn a_container_whose_user_ids_are_mapped_is_told_who_it_is_on_this_host() {
+    let why = "runs as 200000:200000 of this host, the file belongs to 0:0, mode 0600 \
+        (user ids are mapped: the owner is nobody in the container)";
+    what_would_let_it_read(true, &[], "200000", why);
 }
 
 // ---- a login in a container

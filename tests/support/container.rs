@@ -2,6 +2,7 @@
 //! the test cache, in a process namespace of its own that ends with the test; and both generations of
 //! Compose, whichever of them this Debian has.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -74,6 +75,8 @@ pub fn runc() -> PathBuf {
 pub struct Engine {
     child: Option<Child>,
     dir: tempfile::TempDir,
+    /// Arguments before `dockerd`, and further options.
+    before: Vec<String>,
     more: Vec<String>,
     /// The search path that finds its programs first.
     pub path: String,
@@ -82,15 +85,25 @@ pub struct Engine {
 impl Engine {
     /// Starts one in the network of that host. Needs root.
     pub fn start(host: &CliHost) -> Self {
-        Self::start_with(host, &[])
+        Self::start_with(host, false)
     }
 
-    /// The same with more options.
-    pub fn start_with(host: &CliHost, more: &[&str]) -> Self {
+    /// The same; where user ids are mapped, 0 in a container is 200000 of the host.
+    pub fn start_with(host: &CliHost, is_mapped: bool) -> Self {
         let root = unpacked();
         let path = format!("{0}/usr/bin:{0}/usr/sbin:/usr/bin:/bin:/usr/sbin:/sbin", root.display());
-        let more = more.iter().map(|word| (*word).to_owned()).collect();
-        let mut engine = Self { child: None, dir: tempfile::tempdir().unwrap(), more, path };
+        let dir = tempfile::tempdir().unwrap();
+        let (mut before, mut more) = (Vec::new(), Vec::new());
+        if is_mapped {
+            let ids = dir.path().join("ids");
+            std::fs::write(&ids, "daemon:200000:65536\n").unwrap();
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+            let script =
+                "for file in subuid subgid; do mount --bind \"$0\" /etc/$file || exit; done; exec \"$@\"";
+            before = ["sh", "-c", script, &ids.display().to_string()].map(str::to_owned).into();
+            more = vec!["--userns-remap=daemon".to_owned()];
+        }
+        let mut engine = Self { child: None, dir, before, more, path };
         engine.resume(host);
         engine
     }
@@ -108,7 +121,10 @@ impl Engine {
             "--kill-child",
             "--mount-proc",
         ]);
-        command.args(["dockerd", "--iptables=false", "--ip-masq=false", "--bridge=none"]).args(&self.more);
+        command
+            .args(&self.before)
+            .args(["dockerd", "--iptables=false", "--ip-masq=false", "--bridge=none"])
+            .args(&self.more);
         command.args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")]);
         command.args(["--host", &format!("unix://{}", at("socket"))]);
         command.env("PATH", &self.path).env_remove("HTTPS_PROXY");
