@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::release::Release;
+use super::standing::Seen;
 
 /// A container, and the OpenClaw in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,22 +28,18 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Reads the answer to `inspect`, of its first container; also whether that is running. `None` when
-    /// there is none, or it is not understood.
+    /// What a container is, as far as it was not asked itself.
     #[must_use]
-    pub fn parse(answer: &[u8]) -> Option<(Self, bool)> {
-        let container = serde_json::from_slice::<Vec<Inspected>>(answer).ok()?.into_iter().next()?;
-        let words: Vec<String> = std::iter::once(container.path).chain(container.args).collect();
-        let mounts = container.mounts.into_iter().map(|mount| (mount.source, mount.destination));
-        let inside = Self {
+    pub fn of(seen: &Seen) -> Self {
+        let mounts = seen.mounts.iter().map(|mount| (mount.host.clone(), mount.inside.clone()));
+        Self {
             engine: String::new(),
-            cli: cli_of(&words),
-            id: container.id,
-            image: container.image,
+            id: seen.id.clone(),
+            image: seen.image_id.clone(),
             release: None,
-            mounts: mounts.filter(|(host, inside)| host.is_absolute() && inside.is_absolute()).collect(),
-        };
-        Some((inside, container.state.running))
+            cli: cli_of(&seen.command),
+            mounts: mounts.collect(),
+        }
     }
 
     /// Where a path of the container is on the host; `None` for what is the container's own.
@@ -90,34 +87,6 @@ pub fn release_in(said: &str) -> Option<Release> {
     said.split_whitespace().find_map(Release::parse)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Inspected {
-    id: String,
-    image: String,
-    state: State,
-    #[serde(default)]
-    path: String,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    mounts: Vec<Mount>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct State {
-    running: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Mount {
-    #[serde(default)]
-    source: PathBuf,
-    destination: PathBuf,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,9 +102,7 @@ mod tests {
                 {"Type": "volume", "Source": "", "Destination": "/home/node/.openclaw/workspace"},
             ],
         }]);
-        let (inside, is_running) = Inside::parse(answer.to_string().as_bytes()).unwrap();
-        assert!(is_running);
-        inside
+        Inside::of(&Seen::all(answer.to_string().as_bytes()).unwrap()[0])
     }
 
     #[test]
@@ -164,12 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_answer_is_no_container() {
-        for odd in
-            ["", "[]", "{}", "[{\"Id\":\"c\"}]", "[{\"Id\":7,\"Image\":\"i\",\"State\":{\"Running\":true}}]"]
-        {
-            assert_eq!(Inside::parse(odd.as_bytes()), None, "{odd}");
-        }
+    fn a_release_is_found_in_what_its_cli_says() {
         assert_eq!(release_in("OpenClaw 2026.9.6 (eb377ac)\n"), Release::parse("2026.9.6"));
         assert_eq!(release_in("2026.2.26\n"), Release::parse("2026.2.26"));
         assert_eq!(release_in("error: no such command 1.2.3"), None);

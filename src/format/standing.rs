@@ -20,6 +20,8 @@ pub struct Seen {
     pub id: String,
     /// Its name, without the slash that Docker puts before it.
     pub name: String,
+    /// The id of its image.
+    pub image_id: String,
     /// The image as it was asked for.
     pub image: String,
     /// Program and arguments.
@@ -98,10 +100,11 @@ impl Seen {
     }
 
     fn of(container: Inspected) -> Self {
-        let Inspected { id, name, state, config, path, args, mounts, process_label } = container;
+        let Inspected { id, name, image, state, config, path, args, mounts, process_label } = container;
         let standing = state.standing();
         Self {
             name: name.trim_start_matches('/').to_owned(),
+            image_id: image,
             image: config.image,
             command: std::iter::once(path).chain(args).filter(|word| !word.is_empty()).collect(),
             standing,
@@ -185,6 +188,8 @@ struct Inspected {
     id: String,
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    image: String,
     state: State,
     #[serde(default)]
     config: Config,

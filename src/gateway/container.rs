@@ -181,8 +181,8 @@ pub async fn is_proven(kind: &GatewayKind, since: Duration, means: &Means) -> bo
 /// A sentence when the engine cannot be asked or knows no such container.
 pub async fn look(kind: &GatewayKind, known: Option<&Inside>, means: &Means) -> Result<Inside, String> {
     let found = engine::find(kind, means).await.map_err(|trouble| trouble.failure("it").summary)?;
-    let (mut inside, is_running) =
-        Inside::parse(found.answer.expose()).ok_or("there is no container of that service")?;
+    let seen = found.seen.first().ok_or("there is no container of that service")?;
+    let (mut inside, is_running) = (Inside::of(seen), seen.standing != Standing::Stopped);
     found.engine.clone_into(&mut inside.engine);
     let known = known.filter(|known| known.id == inside.id && known.image == inside.image);
     if let Some(known) = known.filter(|known| known.release.is_some() || !is_running) {
@@ -223,6 +223,7 @@ mod tests {
             id: "c0".to_owned(),
             name: "claw".to_owned(),
             image: String::new(),
+            image_id: String::new(),
             command: Vec::new(),
             started: started.to_owned(),
             standing,
