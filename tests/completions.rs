@@ -47,7 +47,9 @@ fn visible(command: &clap::Command) -> clap::Command {
 }
 
 fn shown_by(shell: &str, arguments: &[&str]) -> String {
-    let output = Command::new(shell).args(arguments).env("HOME", "/nonexistent").output().unwrap();
+    // fish keeps a directory of its own there.
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(shell).args(arguments).env("HOME", home.path()).output().unwrap();
     assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -23,6 +23,8 @@ mod credentials;
 mod journal;
 #[path = "system/log.rs"]
 mod log;
+#[path = "system/migration.rs"]
+mod migration;
 #[path = "system/on_bus.rs"]
 mod on_bus;
 #[path = "system/setup.rs"]

@@ -130,11 +130,14 @@ pub struct SetupArguments {
     /// Let the service manager run without a session, without asking
     #[arg(long)]
     pub linger: bool,
+    /// Switch off the scripts, timers and units that did this before, without asking
+    #[arg(long)]
+    pub replace: bool,
     /// Let the daemon set up OpenClaw's own configuration, without asking
     #[arg(long)]
     pub manage: bool,
     /// Take back what a set-up did, also in OpenClaw's own configuration
-    #[arg(long, conflicts_with_all = ["yes", "dry_run", "linger", "manage"])]
+    #[arg(long, conflicts_with_all = ["yes", "dry_run", "linger", "manage", "replace"])]
     pub undo: bool,
 }
 

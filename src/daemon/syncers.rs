@@ -55,6 +55,15 @@ impl fmt::Display for StartedBy {
 }
 
 impl StartedBy {
+    /// The unit and its manager, where it is one.
+    #[must_use]
+    pub fn unit(&self) -> Option<(&str, UnitScope)> {
+        match self {
+            Self::Unit { name, scope } => Some((name, *scope)),
+            _ => None,
+        }
+    }
+
     /// The command that stops it for good.
     #[must_use]
     pub fn remedy(&self) -> String {

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 // NOTE: zbus re-exports the trait for its own macros; it spares us a dependency for one method.
-use zbus::export::futures_core::Stream;
 use zbus::Message;
+use zbus::export::futures_core::Stream;
 
 use super::bus::{BusError, call};
 use super::job::ServiceManager;

@@ -12,7 +12,9 @@ use super::tell;
 use crate::base::code::Code;
 use crate::base::secret::Document;
 use crate::cli::{load, output};
+use crate::config::settings::UnitScope;
 use crate::daemon::store::StateDir;
+use crate::daemon::syncers::Found;
 use crate::sys::atomic_file::{self, Expected, Policy};
 use crate::systemd::bus::{BusError, Scope};
 use crate::systemd::job::ServiceManager;
@@ -34,6 +36,10 @@ pub(super) struct Work<'a> {
     pub record: Record,
     /// Lingering was agreed to.
     pub may_linger: bool,
+    /// What did this work before.
+    pub syncers: &'a [Found],
+    /// Switching that off was agreed to.
+    pub may_replace: bool,
 }
 
 impl Work<'_> {
@@ -50,13 +56,16 @@ impl Work<'_> {
                 Step::Enable => self.enable().await,
                 Step::Start => self.start().await,
                 Step::Reload => self.reload().await,
+                Step::Replace => self.replace().await,
             };
             if let Err(why) = done {
                 undone.push(why);
                 let needs_next = match step {
                     Step::Linger => !self.facts.manages,
                     Step::Write | Step::Enable => true,
-                    Step::Start | Step::Reload => false,
+                    // Without our daemon the other one is not switched off.
+                    Step::Start | Step::Reload => true,
+                    Step::Replace => false,
                 };
                 if needs_next {
                     break;
@@ -213,6 +222,48 @@ impl Work<'_> {
                 ))
             }
         }
+    }
+
+    /// Switches off what did this work before: units here, everything else by the command to type.
+    async fn replace(&mut self) -> Result<(), String> {
+        let mut left = Vec::new();
+        for found in self.syncers {
+            let manager = match found.by.unit() {
+                Some((_, UnitScope::User)) => self.managers.user.as_ref(),
+                Some((_, UnitScope::System)) if self.facts.uid == 0 => self.managers.system.as_ref(),
+                _ => None,
+            };
+            let (Some(manager), Some((unit, scope)), true) = (manager, found.by.unit(), self.may_replace)
+            else {
+                left.push(format!(
+                    "left      {}: it {}. Type\n  {}\n",
+                    found.by,
+                    found.deed(),
+                    found.by.remedy()
+                ));
+                continue;
+            };
+            let now = of_facts(&manager.unit_facts(unit).await.map_err(|error| unreachable(&error))?);
+            if self.record.replaced.iter().all(|known| known.name != unit) {
+                let (name, system) = (unit.to_owned(), scope == UnitScope::System);
+                let replaced = Unit { name, system, enabled: now.is_enabled, started: now.is_running };
+                self.record.replaced.push(replaced);
+                self.record.save(self.state)?;
+            }
+            let stopped = match manager.stop(unit).await {
+                Ok(mut job) => job.wait(JOB_DEADLINE).await,
+                Err(outcome) => outcome,
+            };
+            if !matches!(stopped, RestartOutcome::Stopped | RestartOutcome::NotLoaded) {
+                return Err(format!("{}: {unit} was not stopped: {stopped}", Code::UnitFailed));
+            }
+            if now.is_enabled {
+                manager.disable(unit).await.map_err(|error| unreachable(&error))?;
+            }
+            output::print(&format!("replaced  {}\n", found.by));
+        }
+        left.iter().for_each(|line| output::print(line));
+        Ok(())
     }
 
     async fn reload(&mut self) -> Result<(), String> {

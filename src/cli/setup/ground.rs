@@ -120,7 +120,13 @@ impl Ground {
     }
 
     /// Everything that the plan rests on.
-    pub async fn facts(&self, managers: &Managers, configured: Vec<PathBuf>, has_anything: bool) -> Facts {
+    pub async fn facts(
+        &self,
+        managers: &Managers,
+        configured: Vec<PathBuf>,
+        has_anything: bool,
+        has_syncers: bool,
+    ) -> Facts {
         let user = self.user();
         let template = format!("tokensink@{user}.service");
         let of_unit = |name: &'static str| managers.environment.get(name).cloned();
@@ -147,6 +153,7 @@ impl Ground {
             unit_config_dir: as_unit,
             configured,
             has_anything,
+            has_syncers,
         }
     }
 

@@ -25,7 +25,7 @@ use super::{load, output, status};
 use crate::config::settings::{Settings, SinkKind};
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{detect, detect_containers, login};
+use crate::daemon::{detect, detect_containers, login, syncers};
 use crate::sys::paths::Surroundings;
 
 /// What a person is asked before OpenClaw's own configuration may be changed.
@@ -35,6 +35,10 @@ const MANAGE: &str = "OpenClaw from 2026.4 on takes a token only by its own conf
 /// What a person is asked before their manager outlives their sessions.
 const LINGER: &str = "Your service manager would run from boot and outlive your sessions, with everything\n\
     that you have enabled in it. Turn lingering on? [y/N] ";
+
+/// What a person is asked before their own solution is switched off.
+const REPLACE: &str = "What is named above does the same work. Once the daemon runs: switch it off?\n\
+    (`tokensink setup --undo` switches its units on again.) [y/N] ";
 
 /// Runs the command.
 #[must_use]
@@ -66,22 +70,26 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
     let configured: Vec<PathBuf> = loaded.files.into_iter().filter(|file| !login::is_entry(file)).collect();
     let is_new = configured.is_empty();
     let mut settings = if is_new { detect::settings(&ground.surroundings) } else { loaded.settings };
+    let syncers = syncers::found(&ground.surroundings).await;
     if is_new {
         for why in detect_containers::complete(&mut settings, &ground.surroundings).await {
             output::print(&format!("not asked about containers: {why}\n"));
+        }
+        if let Some(login) = settings.logins.first().map(|login| login.id.clone()) {
+            syncers::take_over(&mut settings, &syncers, &login);
         }
         drop_in::pin(&mut settings, |provider, is_here| ground.place(&managers, provider, is_here));
     }
     manage(&mut settings, arguments.manage && is_new);
     let world = World::new(settings.clone(), ground.surroundings.clone());
     let has_anything = !settings.sinks.is_empty() || world.sources.iter().any(|source| source.path.exists());
-    let facts = ground.facts(&managers, configured, has_anything).await;
+    let facts = ground.facts(&managers, configured, has_anything, !syncers.is_empty()).await;
     let plan = plan::plan(&facts);
     let file = facts.config_dir.join(drop_in::NAME);
 
     let providers = settings.logins.iter().map(|login| login.provider).collect();
     let clis = ground.clis(&managers, &providers).await;
-    output::print(&tell::found(&facts, &world, &clis));
+    output::print(&tell::found(&facts, &world, &clis, &syncers));
     if !is_new {
         let files: Vec<String> = facts.configured.iter().map(|f| f.display().to_string()).collect();
         output::print(&format!("  config    already configured in {}; left as it is\n", files.join(", ")));
@@ -89,7 +97,7 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
     if let Some(why) = &plan.refused {
         return output::failure(format_args!("{why}; nothing was changed"), Exit::Failed);
     }
-    output::print(&tell::planned(&facts, &plan, &file, &drop_in::render(&settings)));
+    output::print(&tell::planned(&facts, &plan, &file, &drop_in::render(&settings), &syncers));
     if arguments.dry_run {
         output::print("\nnothing was changed\n");
         return Exit::Done;
@@ -111,6 +119,8 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
         state: &state,
         record,
         may_linger: agreed.linger,
+        syncers: &syncers,
+        may_replace: agreed.replace,
     };
     let done = work.carry_out(&file, &text).await;
     let has_record = !work.record.is_empty();
@@ -140,20 +150,22 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
 struct Agreed {
     manage: bool,
     linger: bool,
+    replace: bool,
 }
 
 /// Asks for every risky step by itself, and for the rest at once. `None`: nothing is to be done.
 fn agreed(arguments: &SetupArguments, facts: &Facts, plan: &Plan, settings: &Settings) -> Option<Agreed> {
     let steps = |wanted: Step| plan.steps.contains(&wanted);
-    let is_about_linger = plan.steps.iter().all(|step| *step == Step::Linger);
+    let is_about_linger = plan.steps.iter().all(|step| matches!(step, Step::Linger | Step::Replace));
     let asks = !arguments.yes && std::io::stdin().is_terminal();
     let manage =
         arguments.manage || (asks && steps(Step::Write) && has_openclaw(settings) && is_confirmed(MANAGE));
     let linger = arguments.linger || (asks && steps(Step::Linger) && is_confirmed(LINGER));
+    let replace = arguments.replace || (asks && steps(Step::Replace) && is_confirmed(REPLACE));
     // The one step that may be left was agreed to, or not, already; a look at the rest changes nothing.
     let is_settled = plan.steps.is_empty() || (is_about_linger && facts.manages);
     let goes_on = arguments.yes || is_settled || (asks && is_confirmed("Do this? [y/N] "));
-    goes_on.then_some(Agreed { manage, linger })
+    goes_on.then_some(Agreed { manage, linger, replace })
 }
 
 /// How it went, and what to expect. Without a unit of ours there is nothing to prove.

@@ -62,6 +62,8 @@ pub(super) struct Facts {
     pub configured: Vec<PathBuf>,
     /// A login or a consumer of one was found here.
     pub has_anything: bool,
+    /// Something else copies or refreshes these logins.
+    pub has_syncers: bool,
 }
 
 /// Who runs the daemon.
@@ -92,6 +94,9 @@ pub(super) enum Step {
     Start,
     /// Make the running one read the drop-in.
     Reload,
+    /// Switch off what did this work before. The last one: until then nobody goes without. Risky: it is
+    /// somebody's own.
+    Replace,
 }
 
 /// What would be done.
@@ -136,6 +141,7 @@ pub(super) fn plan(facts: &Facts) -> Plan {
             steps.extend((!unit.is_enabled).then_some(Step::Enable));
             steps.extend((!unit.is_running).then_some(Step::Start));
             steps.extend((unit.is_running && is_new).then_some(Step::Reload));
+            steps.extend(facts.has_syncers.then_some(Step::Replace));
         }
     }
     Plan { runner, steps, refused }
@@ -207,6 +213,7 @@ mod tests {
             config_dir,
             configured: Vec::new(),
             has_anything: true,
+            has_syncers: false,
         }
     }
 

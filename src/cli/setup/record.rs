@@ -18,6 +18,8 @@ pub(super) struct Record {
     pub unit: Option<Unit>,
     /// Lingering was turned on.
     pub linger: bool,
+    /// Units of others that were switched off.
+    pub replaced: Vec<Unit>,
 }
 
 /// A drop-in that was written. It holds no secret.
@@ -63,6 +65,18 @@ impl DropIn {
     }
 }
 
+impl Unit {
+    fn read(value: &Value) -> Option<Self> {
+        let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let name = value.get("name")?.as_str()?.to_owned();
+        Some(Self { name, system: flag("system"), enabled: flag("enabled"), started: flag("started") })
+    }
+
+    fn write(&self) -> Value {
+        json!({"name": self.name, "system": self.system, "enabled": self.enabled, "started": self.started})
+    }
+}
+
 impl Record {
     /// What is remembered; nothing when there is no record, or none that can be read.
     pub fn load(state: &StateDir) -> Self {
@@ -74,13 +88,9 @@ impl Record {
         let drop_in = text("/drop_in/path").zip(text("/drop_in/text"));
         Self {
             drop_in: drop_in.map(|(path, text)| DropIn { path: path.into(), text }),
-            unit: text("/unit/name").map(|name| Unit {
-                name,
-                system: flag("/unit/system"),
-                enabled: flag("/unit/enabled"),
-                started: flag("/unit/started"),
-            }),
+            unit: value.get("unit").and_then(Unit::read),
             linger: flag("/linger"),
+            replaced: value["replaced"].as_array().into_iter().flatten().filter_map(Unit::read).collect(),
         }
     }
 
@@ -92,14 +102,12 @@ impl Record {
         }
         state.create().map_err(|error| error.to_string())?;
         let drop_in = self.drop_in.as_ref();
-        let unit = self.unit.as_ref();
         let record = json!({
             "format_version": 1,
             "drop_in": drop_in.map(|d| json!({"path": d.path.display().to_string(), "text": d.text})),
-            "unit": unit.map(|u| json!({
-                "name": u.name, "system": u.system, "enabled": u.enabled, "started": u.started,
-            })),
+            "unit": self.unit.as_ref().map(Unit::write),
             "linger": self.linger,
+            "replaced": self.replaced.iter().map(Unit::write).collect::<Vec<_>>(),
         });
         let mut bytes = serde_json::to_vec_pretty(&record).map_err(|error| error.to_string())?;
         bytes.push(b'\n');
@@ -109,7 +117,7 @@ impl Record {
     /// Nothing that a set-up did is left.
     pub fn is_empty(&self) -> bool {
         let unit = self.unit.as_ref().is_some_and(|unit| unit.enabled || unit.started);
-        self.drop_in.is_none() && !unit && !self.linger
+        self.drop_in.is_none() && !unit && !self.linger && self.replaced.is_empty()
     }
 }
 

@@ -8,10 +8,16 @@ use super::plan::{Facts, Plan, Runner, Runtime, Step, UNIT};
 use crate::base::time::short_duration;
 use crate::config::settings::{GatewayKind, SinkKind, UnitScope};
 use crate::core::report::Report;
+use crate::daemon::syncers::Found;
 use crate::daemon::world::World;
 
 /// What was found.
-pub(super) fn found(facts: &Facts, world: &World, clis: &[(&'static str, Reach)]) -> String {
+pub(super) fn found(
+    facts: &Facts,
+    world: &World,
+    clis: &[(&'static str, Reach)],
+    syncers: &[Found],
+) -> String {
     let mut text =
         format!("found\n  you       {} (uid {}), home {}\n", facts.user, facts.uid, facts.home.display());
     if let Some(foreign) = &facts.disowned_home {
@@ -56,6 +62,11 @@ pub(super) fn found(facts: &Facts, world: &World, clis: &[(&'static str, Reach)]
     for gateway in &world.settings.gateways {
         let _ = writeln!(text, "  gateway   {}: {}", gateway.id, named(&gateway.kind));
     }
+    for found in syncers {
+        let script =
+            found.script.as_ref().map_or_else(String::new, |script| format!(" ({})", script.display()));
+        let _ = writeln!(text, "  before us {}{script}: {}", found.by, found.deed());
+    }
     let _ = writeln!(text, "  manager   {}", manager(facts));
     text
 }
@@ -91,7 +102,7 @@ fn manager(facts: &Facts) -> String {
 }
 
 /// What would be done. `text` is that of the drop-in.
-pub(super) fn planned(facts: &Facts, plan: &Plan, file: &Path, text: &str) -> String {
+pub(super) fn planned(facts: &Facts, plan: &Plan, file: &Path, text: &str, syncers: &[Found]) -> String {
     let mut told = String::from("\nto do\n");
     for step in &plan.steps {
         let _ = match (step, &plan.runner) {
@@ -108,6 +119,10 @@ pub(super) fn planned(facts: &Facts, plan: &Plan, file: &Path, text: &str) -> St
                 writeln!(told, "  start     {}, and wait for its first pass", unit_of(runner))
             }
             (Step::Reload, runner) => writeln!(told, "  reload    {}", unit_of(runner)),
+            (Step::Replace, _) => {
+                let names: Vec<String> = syncers.iter().map(|found| found.by.to_string()).collect();
+                writeln!(told, "  replace   {} (asked, or --replace)", names.join(", "))
+            }
         };
     }
     if let Runner::Foreground(why) = &plan.runner {

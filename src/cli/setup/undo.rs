@@ -82,6 +82,11 @@ async fn in_order(
         record.unit = None;
         record.save(state)?;
     }
+    while let Some(unit) = record.replaced.last().cloned() {
+        switch_on(ground, &unit).await?;
+        record.replaced.pop();
+        record.save(state)?;
+    }
     let count = take_back(world, state).await?;
     if let Some(drop_in) = record.drop_in.clone() {
         let path = drop_in.path.display();
@@ -135,6 +140,30 @@ async fn stop(ground: &Ground, unit: &Unit) -> Result<(), String> {
         manager.disable(name).await.map_err(|e| unreachable(&e))?;
         output::print(&format!("disabled  {name}\n"));
     }
+    Ok(())
+}
+
+/// Switches on again what was switched off.
+async fn switch_on(ground: &Ground, unit: &Unit) -> Result<(), String> {
+    let scope = if unit.system { Scope::System } else { Scope::User };
+    let name = &unit.name;
+    let failed = |why: &dyn std::fmt::Display| {
+        format!("{}: {name} was not switched on again: {why}", Code::UnitFailed)
+    };
+    let manager = ServiceManager::connect(scope, &ground.buses()).await.map_err(|e| failed(&e))?;
+    if unit.enabled {
+        manager.enable(name).await.map_err(|e| failed(&e))?;
+    }
+    if unit.started {
+        let outcome = match manager.submit_start(name).await {
+            Ok(mut job) => job.wait(STOP_DEADLINE).await,
+            Err(outcome) => outcome,
+        };
+        if !matches!(outcome, RestartOutcome::Restarted { .. }) {
+            return Err(failed(&outcome));
+        }
+    }
+    output::print(&format!("restored  {name}\n"));
     Ok(())
 }
 

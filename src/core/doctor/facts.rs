@@ -18,6 +18,8 @@ pub struct Facts {
     pub shell: BTreeSet<String>,
     /// Units of which one instance has two.
     pub twins: Vec<Twins>,
+    /// Others that copy or refresh this user's logins.
+    pub syncers: Vec<SyncerFacts>,
     /// Programs of this user that are daemons of ours: the one that holds the lock first.
     pub daemons: Vec<DaemonFacts>,
     /// The service manager and our own unit in it.
@@ -36,6 +38,21 @@ pub struct Facts {
     pub strays: Vec<Stray>,
     /// What the network said; `None` unless it was asked for.
     pub network: Option<NetworkFacts>,
+}
+
+/// Something else that copies or refreshes a login of this user.
+#[derive(Debug, Clone)]
+pub struct SyncerFacts {
+    /// What starts it, in words.
+    pub by: String,
+    /// It is a unit: its name.
+    pub unit: Option<String>,
+    /// What it does, in words.
+    pub does: &'static str,
+    /// Its script.
+    pub script: Option<String>,
+    /// The command that switches it off.
+    pub remedy: String,
 }
 
 /// One login.

@@ -145,7 +145,7 @@ pub struct Outcome {
     pub found: Option<Vec<Examined>>,
 }
 
-const CHECKS: [Check; 21] = [
+const CHECKS: [Check; 22] = [
     Check { name: "variables of gateways that hide what they are given", judge: environment::shadows },
     Check { name: "variables of this shell", judge: environment::of_the_shell },
     Check { name: "where gateways look for what they are given", judge: environment::elsewhere },
@@ -159,6 +159,7 @@ const CHECKS: [Check; 21] = [
     Check { name: "file systems without inotify", judge: places::without_inotify },
     Check { name: "locks on network file systems", judge: places::unsafe_locks },
     Check { name: "services that run twice", judge: units::duels },
+    Check { name: "other syncers and refreshers", judge: units::syncers },
     Check { name: "the user's service manager", judge: units::manager },
     Check { name: "the daemon's unit", judge: units::enabled },
     Check { name: "lingering", judge: units::linger },

@@ -358,6 +358,20 @@ fn one_instance_that_two_units_run_is_told() {
 }
 
 #[test]
+fn what_did_this_work_before_is_told_with_the_command_that_ends_it() {
+    let syncer = |unit: Option<&str>| SyncerFacts {
+        by: unit.map_or("cron, crontab -e".into(), str::to_owned),
+        unit: unit.map(str::to_owned),
+        does: "copies a login into the files of its consumers",
+        script: Some("/home/a/sync-oauth-token.sh".into()),
+        remedy: "systemctl --user disable --now old.service".into(),
+    };
+    let told = changed(|facts| facts.syncers = vec![syncer(Some("old.service")), syncer(None)]);
+    assert_eq!(told, ["warning SECOND_WRITER cron, crontab -e", "warning SECOND_WRITER old.service"]);
+    assert_eq!(changed(|facts| facts.syncers.clear()), [""; 0]);
+}
+
+#[test]
 fn two_daemons_of_one_user_are_told() {
     let told = changed(|facts| facts.daemons = vec![daemon(7, true), daemon(8, false)]);
     assert_eq!(told, ["warning DUPLICATE_SERVICE daemon"]);

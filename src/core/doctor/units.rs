@@ -44,6 +44,21 @@ fn twins(twins: &Twins) -> Option<Examined> {
     Some(finding.seen(evidence.join("; ")).next(format!("{prefix} disable --now {}", loser.unit)))
 }
 
+/// Others that do our work: what a shell loop, a timer or a cron job was there for.
+pub fn syncers(facts: &Facts) -> Option<Vec<Examined>> {
+    let told = facts.syncers.iter().map(|syncer| {
+        let subject = syncer.unit.clone().map_or_else(|| Subject::Other(syncer.by.clone()), Subject::Unit);
+        let what = format!(
+            "it {}, as tokensink does: the two overwrite each other, or log each other out",
+            syncer.does
+        );
+        let script = syncer.script.as_ref().map_or_else(String::new, |script| format!(" runs {script}"));
+        let next = format!("tokensink setup --replace, or: {}", syncer.remedy);
+        Examined::warning(Code::SecondWriter, subject, what).seen(format!("{}{script}", syncer.by)).next(next)
+    });
+    Some(told.collect())
+}
+
 /// The user's service manager.
 pub fn manager(facts: &Facts) -> Option<Vec<Examined>> {
     let why = &facts.manager.unreachable;

@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 pub use self::places::links;
 use crate::base::id::Provider;
 use crate::config::settings::{LoginSettings, RefreshMode};
-use crate::core::doctor::facts::{CliFacts, Facts, LoginFacts};
+use crate::core::doctor::facts::{CliFacts, Facts, LoginFacts, SyncerFacts};
 use crate::core::doctor::hiding;
 use crate::daemon::apply;
 use crate::daemon::look::Look;
 use crate::daemon::store::StateDir;
+use crate::daemon::syncers;
 use crate::daemon::world::{World, source_path};
 use crate::gateway::unit;
 use crate::providers;
@@ -65,6 +66,7 @@ pub async fn gather(
         consumers: consumers::consumers(world, look, &managers, managed.as_ref()).await,
         shell: set_in(surroundings),
         twins: services::twins(world, &managers, uid).await,
+        syncers: syncers::found(surroundings).await.iter().map(of_syncer).collect(),
         daemons: daemon,
         manager: services::manager(&managers, version).await,
         lingers: services::lingers(),
@@ -82,6 +84,16 @@ pub async fn gather(
         facts.network = Some(network::ask(world, &managers, daemons_environment.as_ref()).await);
     }
     facts
+}
+
+fn of_syncer(found: &syncers::Found) -> SyncerFacts {
+    SyncerFacts {
+        by: found.by.to_string(),
+        unit: found.by.unit().map(|(name, _)| name.to_owned()),
+        does: found.deed(),
+        script: found.script.as_ref().map(|script| script.display().to_string()),
+        remedy: found.by.remedy(),
+    }
 }
 
 /// The variables of this command that may hide a login.

@@ -11,8 +11,8 @@ use crate::dbus;
 use crate::sinks::openclaw::units;
 use crate::sys::processes;
 use crate::systemd::bus::Scope;
-use crate::systemd::look;
 use crate::systemd::outcome::LoadState;
+use crate::systemd::{login1, look};
 
 /// Our program and our unit.
 const OURS: &str = "tokensink";
@@ -21,7 +21,6 @@ const UNIT: &str = "tokensink.service";
 const SYSTEM_UNITS: &str = "/etc/systemd/system";
 /// A host that systemd has booted has this.
 const BOOTED: &str = "/run/systemd/system";
-const LINGER: &str = "/var/lib/systemd/linger";
 const LIMITS: &str = "/proc/sys/fs/inotify";
 /// The limits of a user namespace, which hold as well.
 const NAMESPACE_LIMITS: &str = "/proc/sys/user";
@@ -89,7 +88,7 @@ pub async fn manager(managers: &Managers, version: &'static str) -> Manager {
 /// Whether the user's manager stays without a session.
 pub fn lingers() -> Option<bool> {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
-    Path::new(BOOTED).is_dir().then(|| Path::new(LINGER).join(user.name).exists())
+    Path::new(BOOTED).is_dir().then(|| login1::lingers(&user.name))
 }
 
 /// The user's name, or number.
