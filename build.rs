@@ -5,6 +5,8 @@
 //! The compiler's own switch (`-C force-unwind-tables=no`) cannot stand in a profile and leaves those of
 //! the standard library. GNU ld and LLVM's lld both take the script.
 
+#![expect(clippy::disallowed_methods, reason = "a build script is asked by its environment")]
+
 use std::path::Path;
 
 /// Added to the linker's own script.

@@ -145,6 +145,12 @@ mod tests {
             drop_in: Some(DropIn { path: home.path().join("a b"), text: "x = \"1\"\n".to_owned() }),
             unit: Some(Unit { name: "a.service".to_owned(), system: true, enabled: true, started: false }),
             linger: true,
+            replaced: vec![Unit {
+                name: "old.timer".to_owned(),
+                system: false,
+                enabled: true,
+                started: false,
+            }],
         };
         for _ in 0..2 {
             record.save(&state).unwrap();
