@@ -367,7 +367,7 @@ fn what_did_this_work_before_is_told_with_the_command_that_ends_it() {
         remedy: "systemctl --user disable --now old.service".into(),
     };
     let told = changed(|facts| facts.syncers = vec![syncer(Some("old.service")), syncer(None)]);
-    assert_eq!(told, ["warning SECOND_WRITER cron, crontab -e", "warning SECOND_WRITER old.service"]);
+    assert_eq!(told, ["warning SECOND_WRITER old.service", "warning SECOND_WRITER cron, crontab -e"]);
     assert_eq!(changed(|facts| facts.syncers.clear()), [""; 0]);
 }
 
