@@ -495,7 +495,7 @@ _tokensink() {
             return 0
             ;;
         tokensink__subcmd__doctor)
-            opts="-h --json --config --help"
+            opts="-h --json --network --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1263,7 +1263,7 @@ _tokensink() {
             return 0
             ;;
         tokensink__subcmd__setup)
-            opts="-h --yes --dry-run --manage --undo --config --help"
+            opts="-h --yes --dry-run --linger --replace --manage --undo --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

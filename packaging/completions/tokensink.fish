@@ -38,7 +38,7 @@ complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "doctor" -d 'Che
 complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "login" -d 'Log in: a first login, or a new one over the old'
 complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "reauth" -d 'Log in again where that is needed, and see that everybody follows'
 complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "order" -d 'Show or set in which order OpenClaw tries the profiles of a provider'
-complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "setup" -d 'Detect what is there, show a configuration for it, and write it'
+complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "setup" -d 'Detect what is there, show what is to be done, and do it'
 complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "undo" -d 'Take back the files and entries that passes made; never puts a token back'
 complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "alert" -d 'Try the alert channels, or show who was told of what'
 complete -c tokensink -n "__fish_tokensink_needs_command" -f -a "config" -d 'Validate or print the configuration'
@@ -82,6 +82,7 @@ complete -c tokensink -n "__fish_tokensink_using_subcommand import" -l key -d 'P
 complete -c tokensink -n "__fish_tokensink_using_subcommand import" -s h -l help -d 'Print help'
 complete -c tokensink -n "__fish_tokensink_using_subcommand doctor" -l config -d 'Use this configuration file alone' -r -F
 complete -c tokensink -n "__fish_tokensink_using_subcommand doctor" -l json -d 'Print JSON'
+complete -c tokensink -n "__fish_tokensink_using_subcommand doctor" -l network -d 'Ask each token endpoint for an answer as well, and for its time; no login is used'
 complete -c tokensink -n "__fish_tokensink_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c tokensink -n "__fish_tokensink_using_subcommand login" -l id -d 'The id of the login; default: the only one of that provider, else the provider\'s name' -r
 complete -c tokensink -n "__fish_tokensink_using_subcommand login" -l config -d 'Use this configuration file alone' -r -F
@@ -136,10 +137,12 @@ complete -c tokensink -n "__fish_tokensink_using_subcommand order; and __fish_se
 complete -c tokensink -n "__fish_tokensink_using_subcommand order; and __fish_seen_subcommand_from help" -f -a "clear" -d 'Remove the order of one agent'
 complete -c tokensink -n "__fish_tokensink_using_subcommand order; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l config -d 'Use this configuration file alone' -r -F
-complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l yes -d 'Write without asking'
-complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l dry-run -d 'Show what would be written and touch nothing'
+complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l yes -d 'Do everything that is safe, without asking'
+complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l dry-run -d 'Show what would be done and touch nothing'
+complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l linger -d 'Let the service manager run without a session, without asking'
+complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l replace -d 'Switch off the scripts, timers and units that did this before, without asking'
 complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l manage -d 'Let the daemon set up OpenClaw\'s own configuration, without asking'
-complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l undo -d 'Take back what was set up in OpenClaw\'s own configuration'
+complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -l undo -d 'Take back what a set-up did, also in OpenClaw\'s own configuration'
 complete -c tokensink -n "__fish_tokensink_using_subcommand setup" -s h -l help -d 'Print help'
 complete -c tokensink -n "__fish_tokensink_using_subcommand undo" -l config -d 'Use this configuration file alone' -r -F
 complete -c tokensink -n "__fish_tokensink_using_subcommand undo" -s h -l help -d 'Print help'
@@ -185,7 +188,7 @@ complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish
 complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "login" -d 'Log in: a first login, or a new one over the old'
 complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "reauth" -d 'Log in again where that is needed, and see that everybody follows'
 complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "order" -d 'Show or set in which order OpenClaw tries the profiles of a provider'
-complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "setup" -d 'Detect what is there, show a configuration for it, and write it'
+complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "setup" -d 'Detect what is there, show what is to be done, and do it'
 complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "undo" -d 'Take back the files and entries that passes made; never puts a token back'
 complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "alert" -d 'Try the alert channels, or show who was told of what'
 complete -c tokensink -n "__fish_tokensink_using_subcommand help; and not __fish_seen_subcommand_from daemon sync status refresh history export import doctor login reauth order setup undo alert config completions selftest help" -f -a "config" -d 'Validate or print the configuration'

@@ -52,10 +52,16 @@ fn a_shell_loop_and_a_timer_are_found_taken_over_switched_off_and_switched_on_ag
             "expiresAt": 4_100_000_000_000_u64 + u64::from(n), "scopes": ["user:inference"]}})
         .to_string()
     };
-    debian.exec_user("umask 077; mkdir -p .claude .openclaw/credentials openclaw scripts").ok();
+    debian
+        .exec_user(
+            "umask 077; mkdir -p .claude .openclaw/credentials .openclaw/agents/main/agent openclaw scripts",
+        )
+        .ok();
     write(&debian, ".claude/.credentials.json", &login(1));
     write(&debian, "openclaw/.env", "PORT=1\nANTHROPIC_OAUTH_TOKEN=\n");
     write(&debian, ".openclaw/credentials/oauth.json", "{}\n");
+    write(&debian, ".openclaw/openclaw.json", r#"{"meta":{"lastTouchedVersion":"2026.2.9"}}"#);
+    write(&debian, ".openclaw/agents/main/agent/auth-profiles.json", r#"{"version":1,"profiles":{}}"#);
     write(&debian, "scripts/sync-oauth-token.sh", LOOP);
     write(&debian, "scripts/trigger-claude-refresh.sh", TRIGGER);
     let unit = |script: &str| {

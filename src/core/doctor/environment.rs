@@ -75,7 +75,8 @@ fn is_kept(consumer: &Consumer, name: &str, origins: &[Origin]) -> bool {
             Origin::File(file) => Some(file),
             _ => None,
         });
-        let only_process = origins.iter().all(|origin| matches!(origin, Origin::Process(_)));
+        let only_process =
+            origins.iter().all(|origin| matches!(origin, Origin::Process(_) | Origin::Container(_)));
         key == name && (only_process || files.next_back() == Some(path))
     })
 }
@@ -113,6 +114,7 @@ fn origins_of(origins: &[Origin]) -> String {
         Origin::File(path) => path.clone(),
         Origin::Manager => "the service manager's own environment".to_owned(),
         Origin::Process(pid) => format!("process {pid}"),
+        Origin::Container(name) => format!("variables that container {name} was created with"),
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -123,6 +125,11 @@ fn remedy(consumer: &Consumer, name: &str, origins: &[Origin]) -> String {
         Some(Origin::File(path)) => format!("remove {name} from {path}, then {systemctl} restart {unit}"),
         Some(Origin::Manager) => {
             format!("{systemctl} unset-environment {name}, then {systemctl} restart {unit}")
+        }
+        Some(Origin::Container(_)) => {
+            format!(
+                "take {name} out of what creates the container (Compose file, env file), then create it anew"
+            )
         }
         _ => format!("{systemctl} edit {unit}, with UnsetEnvironment={name} in [Service], then restart it"),
     }

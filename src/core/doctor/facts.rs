@@ -161,6 +161,8 @@ pub enum Origin {
     Manager,
     /// It is in the environment of the process, and nothing says how it got there.
     Process(u32),
+    /// That container was created with it, by its image, its Compose file, an env file or a command line.
+    Container(String),
 }
 
 /// How a gateway reads a sink.
@@ -190,7 +192,7 @@ pub enum Reads {
 pub struct Consumer {
     /// The gateway.
     pub gateway: String,
-    /// Its unit.
+    /// Its unit, or `container NAME`.
     pub unit: String,
     /// Commands for that unit begin like this: `systemctl --user`.
     pub systemctl: &'static str,

@@ -339,6 +339,15 @@ fn a_file_system_without_inotify_is_named_and_so_are_its_locks() {
 }
 
 #[test]
+fn a_variable_that_a_container_was_created_with_hides_a_reference_and_not_the_env_file_it_came_from() {
+    let created = [Origin::Container("claw-1".into())];
+    let told = ["warning ENV_SHADOWS_FILE claw"];
+    assert_eq!(with(Reads::Reference, "ANTHROPIC_OAUTH_TOKEN", &created), told);
+    let kept = || Reads::Variable { key: "ANTHROPIC_OAUTH_TOKEN".into(), path: "/home/a/.env".into() };
+    assert_eq!(with(kept(), "ANTHROPIC_OAUTH_TOKEN", &created), [""; 0]);
+}
+
+#[test]
 fn one_instance_that_two_units_run_is_told() {
     let twin = |unit: &str, scope, is_active, is_enabled| TwinFacts {
         unit: unit.into(),

@@ -1,4 +1,4 @@
-//! Facts of gateways that are units: the variables that they are given and from where, the user they run
+//! Facts of gateways that are units or containers: the variables that they are given and from where, the user they run
 //! as, the directories they go to, and whether their logs can be read.
 
 use std::collections::BTreeMap;
@@ -15,11 +15,12 @@ use crate::config::settings::{GatewayKind, GatewaySettings, SinkKind, SinkSettin
 use crate::core::doctor::facts::{Consumer, Lead, LogFacts, Origin, Reads};
 use crate::core::doctor::hiding;
 use crate::core::model::{SupplyForm, TargetContent};
+use crate::daemon::apply;
 use crate::daemon::look::Look;
 use crate::daemon::world::World;
-use crate::format::dotenv;
 use crate::format::unit_file::Service;
-use crate::gateway::log;
+use crate::format::{dotenv, standing};
+use crate::gateway::{engine, log, unit};
 use crate::providers;
 use crate::sinks::openclaw::{probe, units};
 use crate::sys::process::{self, CommandSpec};
@@ -31,7 +32,7 @@ use crate::systemd::look::ServiceLook;
 const READERS: [&str; 3] = ["systemd-journal", "adm", "wheel"];
 const LOG_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Every gateway that is a unit and whose manager can be asked.
+/// Every gateway that is a unit and whose manager can be asked, and every container of one whose engine can.
 pub async fn consumers(
     world: &World,
     look: &Look,
@@ -40,7 +41,10 @@ pub async fn consumers(
 ) -> Vec<Consumer> {
     let mut found = Vec::new();
     for gateway in &world.settings.gateways {
-        let GatewayKind::Unit { unit, scope } = &gateway.kind else { continue };
+        let GatewayKind::Unit { unit, scope } = &gateway.kind else {
+            found.extend(contained(world, look, gateway).await);
+            continue;
+        };
         let (kind, systemctl) = match scope {
             UnitScope::User => (Scope::User, "systemctl --user"),
             UnitScope::System => (Scope::System, "sudo systemctl"),
@@ -65,6 +69,33 @@ pub async fn consumers(
         });
     }
     found
+}
+
+/// The containers of a gateway, by the names of what they were created with. Who may read there is said by
+/// a look from inside, when a sink is written.
+async fn contained(world: &World, look: &Look, gateway: &GatewaySettings) -> Vec<Consumer> {
+    if !matches!(gateway.kind, GatewayKind::Compose { .. } | GatewayKind::Container { .. }) {
+        return Vec::new();
+    }
+    let means = apply::means(world, &unit::Managers::default());
+    let Ok(found) = engine::find(&gateway.kind, &means).await else { return Vec::new() };
+    let sinks: Vec<&SinkSettings> =
+        world.settings.sinks.iter().filter(|sink| gateway.sinks.contains(&sink.id)).collect();
+    let of = |seen: standing::Seen| {
+        let given = hiding().filter(|name| seen.variables.iter().any(|given| given == name));
+        let origin = || vec![Origin::Container(seen.name.clone())];
+        Consumer {
+            gateway: gateway.id.to_string(),
+            unit: format!("container {}", seen.name),
+            systemctl: "",
+            variables: given.map(|name| (name.to_owned(), origin())).collect(),
+            reads: sinks.iter().map(|sink| reads(world, look, sink)).collect(),
+            uid: None,
+            private: Vec::new(),
+            leads: Vec::new(),
+        }
+    };
+    found.seen.into_iter().map(of).collect()
 }
 
 /// What was seen of a unit.
