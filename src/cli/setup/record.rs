@@ -85,12 +85,13 @@ impl Record {
         let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let text = |at: &str| value.pointer(at).and_then(Value::as_str).map(str::to_owned);
         let flag = |at: &str| value.pointer(at).and_then(Value::as_bool).unwrap_or_default();
+        let units = value.get("replaced").and_then(Value::as_array);
         let drop_in = text("/drop_in/path").zip(text("/drop_in/text"));
         Self {
             drop_in: drop_in.map(|(path, text)| DropIn { path: path.into(), text }),
             unit: value.get("unit").and_then(Unit::read),
             linger: flag("/linger"),
-            replaced: value["replaced"].as_array().into_iter().flatten().filter_map(Unit::read).collect(),
+            replaced: units.into_iter().flatten().filter_map(Unit::read).collect(),
         }
     }
 
