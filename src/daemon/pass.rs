@@ -194,13 +194,14 @@ impl Passes<'_> {
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
         memory.links.note(&doctor::links(self.world, &seen), now);
-        containers::verify(self.world, &mut memory, &done.written).await;
         let unauthorized = unauthorized::follow(&mut memory, &self.world.desired, &seen.observed, &plan, now);
+        begin(&memory, &deliveries, now).await;
+        // An engine that takes its time keeps no gateway waiting.
+        containers::verify(self.world, &mut memory, &done.written).await;
         let clock = memory.clock.judge(&clock::reading());
         let findings =
             health::findings(&self.world.desired, &seen.observed, &memory, &plan, self.key, &clock);
         let changes = memory.replace_findings(&findings, now);
-        begin(&memory, &deliveries, now).await;
         if memory != before {
             self.state.save(&mut memory)?;
         }
