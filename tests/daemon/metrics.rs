@@ -147,6 +147,7 @@ fn the_file_is_replaced_when_something_changed_and_says_when_the_daemon_ends() {
         read(&file)["tokensink_rotations_total{login=\"claude\"}"] == 2.0
     });
     // Two polls that bring nothing write nothing.
+    home.rest();
     let mark = home.mark();
     let began = std::time::Instant::now();
     home.until("two polls have gone", || began.elapsed() > std::time::Duration::from_millis(2500));
