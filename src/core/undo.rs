@@ -10,7 +10,7 @@ use super::memory::LoginMemory;
 use super::model::Render;
 use crate::base::credential::Held;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};
-use crate::base::secret::{Document, Secret};
+use crate::base::secret::Document;
 use crate::format::{Edit, FormatError, auth_profiles, dotenv, oauth_json};
 
 /// What stood where our entry stands now may have this many bytes: signs and blanks, no token.
@@ -176,27 +176,37 @@ pub fn judge(
     else {
         return Ok(TakeBack::Leave(Left::Changed));
     };
-    let is_ours = |token: &Secret| login.is_some_and(|login| login.knows_access(&key.fingerprint(token)));
+    // Another token there is somebody's login, and no token at all a reference of theirs.
+    let knows = |held: &Held| {
+        let access = held.access.as_ref().map(|access| key.fingerprint(access));
+        let refresh = held.refresh.as_ref().map(|refresh| key.fingerprint(refresh));
+        login.is_some_and(|login| {
+            access.is_some_and(|access| login.knows_access(&access))
+                && refresh.is_none_or(|refresh| login.knows_refresh(&refresh))
+        })
+    };
     Ok(match (held, without) {
-        (Some(token), _) if !is_ours(&token) => TakeBack::Leave(Left::Changed),
         (_, Edit::Unchanged) => TakeBack::Leave(Left::Gone),
-        (_, Edit::Changed(document)) => TakeBack::Replace(document),
+        (Some(held), Edit::Changed(document)) if knows(&held) => TakeBack::Replace(document),
+        _ => TakeBack::Leave(Left::Changed),
     })
 }
 
-/// The token of our entry in a document that is others' too, and that document without the entry;
-/// `None` where the whole document is ours.
-fn entry(render: &Render, bytes: &[u8]) -> Result<Option<(Option<Secret>, Edit)>, FormatError> {
-    let access = |held: Option<Held>| held.and_then(|held| held.access);
+/// What our entry holds in a document that is others' too, and that document without the entry; `None`
+/// where the whole document is ours.
+fn entry(render: &Render, bytes: &[u8]) -> Result<Option<(Option<Held>, Edit)>, FormatError> {
     Ok(match render {
         Render::AuthProfiles { profile, .. } => {
-            let held = access(auth_profiles::held(bytes, profile)?);
-            Some((held, auth_profiles::remove(bytes, profile)?))
+            Some((auth_profiles::held(bytes, profile)?, auth_profiles::remove(bytes, profile)?))
         }
         Render::OAuthJson { provider, .. } => {
-            Some((access(oauth_json::held(bytes, provider)?), oauth_json::remove(bytes, provider)?))
+            Some((oauth_json::held(bytes, provider)?, oauth_json::remove(bytes, provider)?))
         }
-        Render::EnvFile { key } => Some((dotenv::held(bytes, key)?, dotenv::remove(bytes, key)?)),
+        Render::EnvFile { key } => {
+            let held = dotenv::held(bytes, key)?;
+            let held = held.map(|token| Held { access: Some(token), ..Held::default() });
+            Some((held, dotenv::remove(bytes, key)?))
+        }
         _ => None,
     })
 }

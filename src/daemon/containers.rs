@@ -109,6 +109,20 @@ pub async fn verify(world: &World, memory: &mut Memory, written: &[Written]) {
     }
 }
 
+/// Forgets what was noted of containers that are configured no more.
+pub fn forget(world: &World, memory: &mut Memory) {
+    for login in world.settings.logins.iter().filter(|login| login.container.is_none()) {
+        if let Some(known) = memory.logins.get_mut(&login.id) {
+            known.unfetched = None;
+        }
+    }
+    for gateway in world.settings.gateways.iter().filter(|gateway| !is_container(gateway)) {
+        if let Some(known) = memory.gateways.get_mut(&gateway.id) {
+            known.unseen.clear();
+        }
+    }
+}
+
 const fn is_container(gateway: &GatewaySettings) -> bool {
     matches!(gateway.kind, GatewayKind::Container { .. } | GatewayKind::Compose { .. })
 }

@@ -10,10 +10,10 @@ use crate::config::settings::{
     Agents, Apply, GatewayKind, GatewaySettings, LoginSettings, Settings, SinkKind, SinkSettings,
 };
 use crate::daemon::apply;
-use crate::daemon::detect;
 use crate::daemon::world::World;
+use crate::daemon::{detect, refresh};
 use crate::format::dotenv;
-use crate::format::standing::Seen;
+use crate::format::standing::{Seen, Standing};
 use crate::gateway::engine::{self, Engine};
 use crate::gateway::unit::Managers;
 use crate::gateway::{Means, engine::Trouble};
@@ -57,8 +57,24 @@ pub async fn complete(settings: &mut Settings, surroundings: &Surroundings) -> V
     let world = World::new(settings.clone(), surroundings.clone());
     let listing = list(&apply::means(&world, &Managers::default())).await;
     let usual = providers::default_path(Provider::Claude, &surroundings.home, &surroundings.variables);
+    let before = settings.logins.clone();
     add(settings, &listing.found, usual.as_deref());
+    if refresh::cli_for(surroundings, Provider::Claude).is_some() {
+        own_cli_first(settings, &before, usual.as_deref());
+    }
     listing.silent
+}
+
+/// A login that this host has, with the CLI for it, is renewed by that CLI: a container that has the file
+/// as well (one to develop in) comes and goes.
+fn own_cli_first(settings: &mut Settings, before: &[LoginSettings], usual: Option<&Path>) {
+    for login in &mut settings.logins {
+        let was = before.iter().find(|known| known.id == login.id);
+        let place = was.and_then(|was| was.path.as_deref().or(usual));
+        if let (Some(was), true) = (was, place.is_some_and(Path::exists)) {
+            login.clone_from(was);
+        }
+    }
 }
 
 /// Asks every engine that is there. What runs is asked whether it has a Claude Code and where its login
@@ -128,7 +144,9 @@ pub fn add(settings: &mut Settings, found: &[Contained], usual: Option<&Path>) {
             add_login(settings, &contained.seen, inside, usual);
         }
     }
-    for contained in found.iter().filter(|contained| contained.is_gateway) {
+    // What is stopped may be what a unit has taken the place of.
+    let runs = |contained: &&Contained| contained.is_gateway && contained.seen.standing != Standing::Stopped;
+    for contained in found.iter().filter(runs) {
         add_gateway(settings, &contained.seen);
     }
 }

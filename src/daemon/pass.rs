@@ -193,6 +193,7 @@ impl Passes<'_> {
         let deliveries = std::mem::take(&mut plan.deliveries);
         self.note_current(&plan, &seen, &mut memory);
         refresh::note_clis(self.world, &mut memory);
+        containers::forget(self.world, &mut memory);
         memory.links.note(&doctor::links(self.world, &seen), now);
         let unauthorized = unauthorized::follow(&mut memory, &self.world.desired, &seen.observed, &plan, now);
         begin(&memory, &deliveries, now).await;

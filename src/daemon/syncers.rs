@@ -7,8 +7,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::id::{LoginId, SinkId};
-use crate::config::settings::{Agents, Settings, SinkKind, SinkSettings, UnitScope};
+use crate::base::id::{Provider, SinkId};
+use crate::config::settings::{Agents, GatewayKind, Settings, SinkKind, SinkSettings, UnitScope};
 use crate::format::syncer::{self, Syncer};
 use crate::sinks::openclaw::probe::read;
 use crate::sinks::openclaw::units;
@@ -101,10 +101,13 @@ impl Found {
 }
 
 /// The sinks that take the place of what was found: for each file that one of them writes, unless it
-/// is among `settings` already. They read `login`, and the one gateway that there is reads them. The
-/// refresh token is left out, whatever the script did: a copy of it would be spent by somebody else.
-pub fn take_over(settings: &mut Settings, found: &[Found], login: &LoginId) {
-    let targets = found.iter().flat_map(|found| &found.does.targets);
+/// is among `settings` already. They read the login of Claude Code, and the one gateway that there is reads
+/// them; what hands on another login is left to its owner. The refresh token is left out, whatever the script
+/// did: a copy of it would be spent by somebody else.
+pub fn take_over(settings: &mut Settings, found: &[Found]) {
+    let claudes = settings.logins.iter().find(|login| login.provider == Provider::Claude);
+    let Some(login) = claudes.map(|login| login.id.clone()) else { return };
+    let targets = found.iter().filter(|found| found.does.is_claudes()).flat_map(|found| &found.does.targets);
     let mut taken = Vec::new();
     for target in targets {
         let (name, kind) = match target {
@@ -146,8 +149,40 @@ pub fn take_over(settings: &mut Settings, found: &[Found], login: &LoginId) {
     }
 }
 
-/// Every one that is installed or runs, each by the nearest thing that starts it.
-pub async fn found(surroundings: &Surroundings) -> Vec<Found> {
+/// The sinks that hold what it writes; `None` where one of its files is no sink.
+#[must_use]
+pub fn covered_by<'a>(settings: &'a Settings, found: &Found) -> Option<Vec<&'a SinkSettings>> {
+    let sink_of = |target: &syncer::Target| {
+        settings.sinks.iter().find(|sink| match (&sink.kind, target) {
+            (SinkKind::OAuthJson { path, .. }, syncer::Target::OAuthJson(file)) => path == file,
+            (SinkKind::EnvFile { path, key }, syncer::Target::EnvFile { path: file, key: name }) => {
+                path == file && key == name
+            }
+            (
+                SinkKind::OpenClaw { state_dir, .. } | SinkKind::AuthProfiles { state_dir, .. },
+                syncer::Target::Store(directory),
+            ) => state_dir == directory,
+            _ => false,
+        })
+    };
+    found.does.targets.iter().map(sink_of).collect()
+}
+
+/// Every one that is installed or runs, each by the nearest thing that starts it. The units of gateways of
+/// `settings` are none, whatever they do beside their work.
+pub async fn found(surroundings: &Surroundings, settings: &Settings) -> Vec<Found> {
+    let is_gateways = |found: &Found| {
+        settings.gateways.iter().any(|gateway| match (&gateway.kind, found.by.unit()) {
+            (GatewayKind::Unit { unit, scope }, Some((name, of))) => unit == name && *scope == of,
+            _ => false,
+        })
+    };
+    let mut found = installed_or_running(surroundings).await;
+    found.retain(|found| !is_gateways(found));
+    found
+}
+
+async fn installed_or_running(surroundings: &Surroundings) -> Vec<Found> {
     let mut found = units_of(surroundings, UnitScope::User);
     found.extend(units_of(surroundings, UnitScope::System));
     found.extend(cron(surroundings).await);
@@ -175,6 +210,11 @@ fn units_of(surroundings: &Surroundings, scope: UnitScope) -> Vec<Found> {
             continue;
         }
         let Some(service) = units::service_of(&name, scope, home) else { continue };
+        // A unit of the system that names nobody is root's.
+        let user = service.user.as_deref().unwrap_or("root");
+        if scope == UnitScope::System && !is_own(user) {
+            continue;
+        }
         let Some((script, does)) = command(&service.exec, &around(surroundings, service.environment)) else {
             continue;
         };
@@ -185,6 +225,13 @@ fn units_of(surroundings: &Surroundings, scope: UnitScope) -> Vec<Found> {
         }));
     }
     found
+}
+
+/// Whether that is the user who runs us, by name or number.
+fn is_own(user: &str) -> bool {
+    let uid = nix::unistd::geteuid();
+    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    name.as_deref() == Some(user) || user == uid.to_string()
 }
 
 /// The environment of a command: ours, and what is set for it.
@@ -236,8 +283,14 @@ async fn cron(surroundings: &Surroundings) -> Vec<Found> {
     for (table, text) in tables {
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            // Five fields, or one such as `@hourly`; a user's name does no harm among the words.
-            let at = if line.starts_with('@') { 1 } else { 5 };
+            // Five fields, or one such as `@hourly`; then, in the system's tables, the user.
+            let mut at = if line.starts_with('@') { 1 } else { 5 };
+            if table.starts_with('/') {
+                if !words.get(at).is_some_and(|user| is_own(user)) {
+                    continue;
+                }
+                at += 1;
+            }
             let Some((script, does)) = words.get(at..).and_then(|words| command(words, &environment)) else {
                 continue;
             };
@@ -279,12 +332,15 @@ fn processes(surroundings: &Surroundings) -> Vec<Found> {
         if let Some((Some(script), does)) = command(&words, &environment)
             && found.iter().all(|known| known.script.as_ref() != Some(&script))
         {
-            let by = match witness::unit_of(pid) {
-                Some((name, is_own)) => {
-                    StartedBy::Unit { name, scope: if is_own { UnitScope::User } else { UnitScope::System } }
-                }
-                None => StartedBy::Process { pid },
-            };
+            // Whatever runs in the unit of somebody else's program (cron, a terminal, a gateway) is not that unit.
+            let unit = witness::unit_of(pid).and_then(|(name, is_users)| {
+                let scope = if is_users { UnitScope::User } else { UnitScope::System };
+                let service = units::service_of(&name, scope, &surroundings.home)?;
+                let exec = around(surroundings, service.environment.clone());
+                let (its, _) = command(&service.exec, &exec)?;
+                (its.as_ref() == Some(&script)).then_some(StartedBy::Unit { name, scope })
+            });
+            let by = unit.unwrap_or(StartedBy::Process { pid });
             found.push(Found { by, script: Some(script), does });
         }
     }

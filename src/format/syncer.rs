@@ -6,6 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+impl Syncer {
+    /// The login that it handles is Claude Code's, as far as its sources say.
+    #[must_use]
+    pub fn is_claudes(&self) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|path| path.ends_with(".credentials.json"))
+    }
+}
+
 /// Longer scripts are not looked at, in bytes.
 pub const MAX_SCRIPT: usize = 256 * 1024;
 /// Values that grow beyond this by expansion are dropped.
@@ -13,9 +21,12 @@ const MAX_VALUE: usize = 4096;
 /// Files that one script may name.
 const MAX_FILES: usize = 32;
 
-/// The variables that gateways and CLIs take a token from, the likeliest first.
-const TOKEN_VARIABLES: [&str; 4] =
-    ["ANTHROPIC_OAUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"];
+/// The variables that gateways and CLIs take a token of a login from, the likeliest first. A key that
+/// somebody bought is in none of them.
+const TOKEN_VARIABLES: [&str; 3] =
+    ["ANTHROPIC_OAUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"];
+/// What writes a line into a file.
+const WRITERS: [&str; 7] = ["sed", "echo", "printf", "tee", "awk", "perl", "write"];
 
 /// What a script does with a login.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +71,14 @@ pub fn read(text: &str, environment: &BTreeMap<String, String>) -> Option<Syncer
     let triggers =
         code.iter().any(|line| runs_claude(line)) && (reads || says("refresh") || says("expiresAt"));
     let files = files(&code, environment);
-    let key = TOKEN_VARIABLES.iter().find(|name| says(&format!("{name}=")));
+    let is_written = |name: &&&str| {
+        let assigned = format!("{name}=");
+        let writes =
+            |line: &&&str| line.contains(&assigned) && WRITERS.iter().any(|word| line.contains(word));
+        code.iter().any(|line| writes(&line))
+    };
+    // Who does not read a login hands none on, whatever files it names.
+    let key = TOKEN_VARIABLES.iter().find(is_written).filter(|_| reads);
     let mut syncer = Syncer { refreshes, triggers, ..Syncer::default() };
     for path in files {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -86,6 +104,9 @@ pub fn read(text: &str, environment: &BTreeMap<String, String>) -> Option<Syncer
         if !syncer.targets.contains(&target) {
             syncer.targets.push(target);
         }
+    }
+    if !reads {
+        syncer.targets.clear();
     }
     // Whoever reads the login and writes nothing that is known is a status script, or unknown to us.
     let copies = reads && !syncer.targets.is_empty();

@@ -49,7 +49,10 @@ pub async fn recreate(
     let project = before.seen.first().and_then(|seen| seen.project.as_ref());
     let is_first_generation = project.is_some_and(|project| project.is_first_generation);
     let mut command = engine::compose(before.engine, is_first_generation, means).await?;
-    command.extend(engine::about(dir, project));
+    command.extend(engine::about(dir, project).map_err(|gone| {
+        let why = format!("{} made the container and is gone: it would be made differently", gone.display());
+        Failure::new(Code::UnitFailed, why, "put the file back, or create the service anew yourself")
+    })?);
     if before.seen.is_empty() {
         command.extend(["config", "--services"].map(str::to_owned));
         let services = engine::run_compose(&command, dir, means).await?;

@@ -210,6 +210,9 @@ fn judged(engine: Engine, said: &str) -> Trouble {
 
 /// The last line of what a program said, bounded, without what could be a token.
 fn last_line(said: &str) -> String {
+    // Compose quotes what it cannot read, and that may be the rest of an environment file.
+    let quoted = said.find('"').unwrap_or(said.len());
+    let said = said.get(..quoted).unwrap_or_default().trim_end();
     let line = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no output");
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+');
     let mut shown = String::new();
@@ -258,21 +261,28 @@ pub async fn compose(
 
 /// What makes a command of Compose one about the project of `dir`: exactly the one that made
 /// `project`, where that is known. A guess by the directory's name could make a second gateway.
-#[must_use]
-pub fn about(dir: &Path, project: Option<&Project>) -> Vec<String> {
-    let Some(project) = project else { return Vec::new() };
+///
+/// # Errors
+/// The file that made it and is gone: from others it would be made differently.
+pub fn about(dir: &Path, project: Option<&Project>) -> Result<Vec<String>, PathBuf> {
+    let Some(project) = project else { return Ok(Vec::new()) };
     let mut words = vec!["--project-name".to_owned(), project.name.clone()];
     words.extend(["--project-directory".to_owned(), project.dir.display().to_string()]);
     let there = |files: &[PathBuf]| -> Vec<PathBuf> { files.iter().map(|file| dir.join(file)).collect() };
     let files = there(&project.files);
+    let env_files = there(&project.env_files);
+    let gone = files.iter().chain(&env_files).find(|file| !file.is_file());
     // The first generation noted them as they were given, from wherever that was.
+    if let (Some(gone), false) = (gone, project.is_first_generation) {
+        return Err(gone.clone());
+    }
     if files.iter().all(|file| file.is_file()) {
         words.extend(files.iter().flat_map(|file| ["--file".to_owned(), file.display().to_string()]));
     }
-    for file in there(&project.env_files).iter().filter(|file| file.is_file()) {
+    for file in env_files.iter().filter(|file| file.is_file()) {
         words.extend(["--env-file".to_owned(), file.display().to_string()]);
     }
-    words
+    Ok(words)
 }
 
 /// Runs a command of Compose in its project directory; what it printed.
@@ -340,11 +350,9 @@ mod tests {
         let said = "fine\nfailed to read /home/alice/openclaw/.env: line 3: unexpected character near \
                     \"TOK=sk-ant-oat01-made-up\\nB=0123456789abcdef0123456789abcdef\"\n\n";
         let line = last_line(said);
-        assert_eq!(
-            line,
-            "failed to read /home/alice/openclaw/.env: line 3: unexpected character near \
-             \"TOK=(hidden)\\nB=(hidden)\""
-        );
+        assert_eq!(line, "failed to read /home/alice/openclaw/.env: line 3: unexpected character near");
+        let hidden = last_line("bad word sk-ant-oat01-made-up in 0123456789abcdef0123456789abcdef");
+        assert_eq!(hidden, "bad word (hidden) in (hidden)");
         assert_eq!(last_line(""), "no output");
         assert_eq!(last_line("no such service: gw"), "no such service: gw");
     }
@@ -368,12 +376,15 @@ mod tests {
             "--project-directory".to_owned(),
             dir.path().display().to_string(),
         ];
-        assert_eq!(about(dir.path(), Some(&project(&["sub/a.yml"]))), base);
+        assert_eq!(about(dir.path(), Some(&project(&["sub/a.yml"]))), Ok(base.clone()));
         let file = dir.path().join("a.yml").display().to_string();
         assert_eq!(
             about(dir.path(), Some(&project(&["a.yml"]))),
-            [base, vec!["--file".to_owned(), file]].concat()
+            Ok([base, vec!["--file".to_owned(), file]].concat())
         );
-        assert!(about(dir.path(), None).is_empty());
+        assert_eq!(about(dir.path(), None), Ok(Vec::new()));
+        // From other files than those that made it, a service would be another one.
+        let later = Project { is_first_generation: false, ..project(&["a.yml"]) };
+        assert_eq!(about(dir.path(), Some(&later)), Err(dir.path().join("gone.env")));
     }
 }

@@ -12,9 +12,11 @@ use super::tell;
 use crate::base::code::Code;
 use crate::base::secret::Document;
 use crate::cli::{load, output};
-use crate::config::settings::UnitScope;
+use crate::config::settings::{Settings, SinkSettings, UnitScope};
+use crate::core::report::Report;
 use crate::daemon::store::StateDir;
-use crate::daemon::syncers::Found;
+use crate::daemon::syncers::{self, Found};
+use crate::sinks::openclaw::units;
 use crate::sys::atomic_file::{self, Expected, Policy};
 use crate::systemd::bus::{BusError, Scope};
 use crate::systemd::job::ServiceManager;
@@ -36,10 +38,34 @@ pub(super) struct Work<'a> {
     pub record: Record,
     /// Lingering was agreed to.
     pub may_linger: bool,
-    /// What did this work before.
+}
+
+/// What did this work before, and how ours stands after its first pass.
+pub(super) struct Old<'a> {
     pub syncers: &'a [Found],
-    /// Switching that off was agreed to.
-    pub may_replace: bool,
+    pub settings: &'a Settings,
+    /// `None` where no daemon of ours was seen at work.
+    pub report: Option<&'a Report>,
+}
+
+impl Old<'_> {
+    /// Why a consumer would go without, were this one switched off.
+    fn needed_for(&self, found: &Found) -> Option<&'static str> {
+        let Some(report) = self.report else { return Some("tokensink does not run") };
+        let Some(sinks) = syncers::covered_by(self.settings, found) else {
+            return Some("it writes a file that is no sink here");
+        };
+        let is_current = |sink: &&SinkSettings| {
+            let id = sink.id.as_str();
+            let mut targets = report.sinks.iter().filter(|target| target.id == id).peekable();
+            targets.peek().is_some() && targets.all(|target| target.state == "current")
+        };
+        if !sinks.iter().all(is_current) {
+            return Some("a sink for a file that it writes is not current");
+        }
+        let is_well = report.logins.iter().all(|login| login.state == "ok" || login.state == "expiring");
+        (!is_well).then_some("a login is not in order")
+    }
 }
 
 impl Work<'_> {
@@ -56,7 +82,8 @@ impl Work<'_> {
                 Step::Enable => self.enable().await,
                 Step::Start => self.start().await,
                 Step::Reload => self.reload().await,
-                Step::Replace => self.replace().await,
+                // When the proof has been made; see `replace`.
+                Step::Replace => Ok(()),
             };
             if let Err(why) = done {
                 undone.push(why);
@@ -224,28 +251,33 @@ impl Work<'_> {
         }
     }
 
-    /// Switches off what did this work before: units here, everything else by the command to type.
-    async fn replace(&mut self) -> Result<(), String> {
-        let mut left = Vec::new();
-        for found in self.syncers {
+    /// Switches off what did this work before: units here, everything else by the command to type. What
+    /// somebody still needs is left.
+    ///
+    /// # Errors
+    /// When a unit cannot be stopped or disabled.
+    pub async fn replace(&mut self, old: &Old<'_>, may: bool) -> Result<(), String> {
+        for found in old.syncers {
             let manager = match found.by.unit() {
                 Some((_, UnitScope::User)) => self.managers.user.as_ref(),
                 Some((_, UnitScope::System)) if self.facts.uid == 0 => self.managers.system.as_ref(),
                 _ => None,
             };
-            let (Some(manager), Some((unit, scope)), true) = (manager, found.by.unit(), self.may_replace)
-            else {
-                left.push(format!(
-                    "left      {}: it {}. Type\n  {}\n",
-                    found.by,
-                    found.deed(),
-                    found.by.remedy()
-                ));
+            if let Some(why) = old.needed_for(found) {
+                output::print(&format!("left      {}: it {}, and {why}\n", found.by, found.deed()));
+                continue;
+            }
+            // A link to a unit file elsewhere goes when it is disabled, and would not come back.
+            let own =
+                found.by.unit().filter(|(unit, scope)| !units::is_linked(unit, *scope, &self.facts.home));
+            let (Some(manager), Some((unit, scope)), true) = (manager, own, may) else {
+                let remedy = found.by.remedy();
+                output::print(&format!("left      {}: it {}. Type\n  {remedy}\n", found.by, found.deed()));
                 continue;
             };
             let now = of_facts(&manager.unit_facts(unit).await.map_err(|error| unreachable(&error))?);
-            if self.record.replaced.iter().all(|known| known.name != unit) {
-                let (name, system) = (unit.to_owned(), scope == UnitScope::System);
+            let (name, system) = (unit.to_owned(), scope == UnitScope::System);
+            if self.record.replaced.iter().all(|known| (&known.name, known.system) != (&name, system)) {
                 let replaced = Unit { name, system, enabled: now.is_enabled, started: now.is_running };
                 self.record.replaced.push(replaced);
                 self.record.save(self.state)?;
@@ -262,7 +294,6 @@ impl Work<'_> {
             }
             output::print(&format!("replaced  {}\n", found.by));
         }
-        left.iter().for_each(|line| output::print(line));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ mod undo;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use self::carry_out::Work;
+use self::carry_out::{Old, Work};
 use self::ground::Ground;
 use self::plan::{Facts, Plan, Runner, Step};
 use self::record::Record;
@@ -23,6 +23,7 @@ use super::args::SetupArguments;
 use super::exit::Exit;
 use super::{load, output, status};
 use crate::config::settings::{Settings, SinkKind};
+use crate::core::report::Report;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
 use crate::daemon::{detect, detect_containers, login, syncers};
@@ -70,14 +71,14 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
     let configured: Vec<PathBuf> = loaded.files.into_iter().filter(|file| !login::is_entry(file)).collect();
     let is_new = configured.is_empty();
     let mut settings = if is_new { detect::settings(&ground.surroundings) } else { loaded.settings };
-    let syncers = syncers::found(&ground.surroundings).await;
     if is_new {
         for why in detect_containers::complete(&mut settings, &ground.surroundings).await {
             output::print(&format!("not asked about containers: {why}\n"));
         }
-        if let Some(login) = settings.logins.first().map(|login| login.id.clone()) {
-            syncers::take_over(&mut settings, &syncers, &login);
-        }
+    }
+    let syncers = syncers::found(&ground.surroundings, &settings).await;
+    if is_new {
+        syncers::take_over(&mut settings, &syncers);
         drop_in::pin(&mut settings, |provider, is_here| ground.place(&managers, provider, is_here));
     }
     manage(&mut settings, arguments.manage && is_new);
@@ -119,8 +120,6 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
         state: &state,
         record,
         may_linger: agreed.linger,
-        syncers: &syncers,
-        may_replace: agreed.replace,
     };
     let done = work.carry_out(&file, &text).await;
     let has_record = !work.record.is_empty();
@@ -135,11 +134,19 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
         );
     }
     let undone = done.err().unwrap_or_default();
-    let exit = proved(ground, &plan, &state, has_record, undone.is_empty()).await;
+    let (mut exit, report) = proved(ground, &plan, &state, has_record, undone.is_empty()).await;
     for why in &undone {
-        output::failure(why, Exit::Failed);
+        exit = output::failure(why, Exit::Failed);
     }
-    let exit = if undone.is_empty() { exit } else { Exit::Failed };
+    // Nobody goes without: what did this work before goes when ours is seen to do it.
+    if plan.steps.contains(&Step::Replace) {
+        let report = report.filter(|report| report.daemon.running && undone.is_empty());
+        let old = Old { syncers: &syncers, settings: &settings, report: report.as_ref() };
+        if let Err(why) = work.replace(&old, agreed.replace).await {
+            exit = output::failure(why, Exit::Failed);
+        }
+    }
+    let has_record = !work.record.is_empty();
     if exit == Exit::Failed && has_record {
         output::print("what was done stays; `tokensink setup --undo` takes it back\n");
     }
@@ -169,20 +176,26 @@ fn agreed(arguments: &SetupArguments, facts: &Facts, plan: &Plan, settings: &Set
 }
 
 /// How it went, and what to expect. Without a unit of ours there is nothing to prove.
-async fn proved(ground: &Ground, plan: &Plan, state: &StateDir, has_record: bool, is_done: bool) -> Exit {
+async fn proved(
+    ground: &Ground,
+    plan: &Plan,
+    state: &StateDir,
+    has_record: bool,
+    is_done: bool,
+) -> (Exit, Option<Report>) {
     if let Runner::Foreground(why) = &plan.runner {
         output::print(&format!(
             "no unit   {why}. Whatever runs programs for you has to run\n  tokensink daemon\n\
              in the foreground; `tokensink sync` makes one pass now\n"
         ));
-        return Exit::Done;
+        return (Exit::Done, None);
     }
     if !is_done && !load::daemon(state).running {
-        return Exit::Failed;
+        return (Exit::Failed, None);
     }
     let world = match load::world(ground.surroundings.clone(), None) {
         Ok((world, _)) => world,
-        Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
+        Err(errors) => return (output::failure(load::lines(&errors), Exit::Failed), None),
     };
     let report = proof::settled(&world, state).await;
     output::print(&format!("\n{}", status::full(&report)));
@@ -191,7 +204,7 @@ async fn proved(ground: &Ground, plan: &Plan, state: &StateDir, has_record: bool
     for why in &open {
         output::failure(why, Exit::Failed);
     }
-    if open.is_empty() { Exit::Done } else { Exit::Failed }
+    (if open.is_empty() { Exit::Done } else { Exit::Failed }, Some(report))
 }
 
 fn manage(settings: &mut Settings, may: bool) {

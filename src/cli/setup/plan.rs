@@ -94,7 +94,7 @@ pub(super) enum Step {
     Start,
     /// Make the running one read the drop-in.
     Reload,
-    /// Switch off what did this work before. The last one: until then nobody goes without. Risky: it is
+    /// Switch off what did this work before, when the proof shows that ours does it. Risky: it is
     /// somebody's own.
     Replace,
 }

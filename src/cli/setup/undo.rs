@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::ground::Ground;
+use super::ground::{Ground, of_facts};
 use super::record::{Kept, Record, Unit, removed};
 use crate::base::code::Code;
 use crate::cli::exit::Exit;
@@ -39,6 +39,7 @@ pub(super) fn run(ground: &Ground, only: Option<&Path>) -> Exit {
             format!("sink {} has manage = true and would be set up again; make that false first", sink.id);
         return output::failure(why, Exit::Failed);
     }
+    let is_managed = world.settings.sinks.iter().any(|sink| managed(&sink.kind));
     // What our own drop-in says goes with it.
     let mut settings = world.settings.clone();
     for sink in &mut settings.sinks {
@@ -49,7 +50,7 @@ pub(super) fn run(ground: &Ground, only: Option<&Path>) -> Exit {
     world = World::new(settings, world.surroundings);
     world.recall(&load::remembered(&state).0);
     let had_record = !record.is_empty();
-    match output::block_on(in_order(ground, &world, &state, &mut record)) {
+    match output::block_on(in_order(ground, &world, &state, &mut record, is_managed)) {
         Ok(Ok(count)) => {
             if count == 0 && !had_record {
                 output::print(
@@ -76,11 +77,16 @@ async fn in_order(
     world: &World,
     state: &StateDir,
     record: &mut Record,
+    is_managed: bool,
 ) -> Result<usize, String> {
     if let Some(unit) = record.unit.clone() {
         stop(ground, &unit).await?;
         record.unit = None;
         record.save(state)?;
+    }
+    if load::daemon(state).running && is_managed {
+        let why = "a daemon that was not started by a set-up runs and would make OpenClaw's configuration again; stop it first";
+        return Err(why.to_owned());
     }
     while let Some(unit) = record.replaced.last().cloned() {
         switch_on(ground, &unit).await?;
@@ -151,10 +157,15 @@ async fn switch_on(ground: &Ground, unit: &Unit) -> Result<(), String> {
         format!("{}: {name} was not switched on again: {why}", Code::UnitFailed)
     };
     let manager = ServiceManager::connect(scope, &ground.buses()).await.map_err(|e| failed(&e))?;
-    if unit.enabled {
+    let now = of_facts(&manager.unit_facts(name).await.map_err(|e| failed(&e))?);
+    if !now.is_installed {
+        output::print(&format!("left      {name}: there is no such unit any more\n"));
+        return Ok(());
+    }
+    if unit.enabled && !now.is_enabled {
         manager.enable(name).await.map_err(|e| failed(&e))?;
     }
-    if unit.started {
+    if unit.started && !now.is_running {
         let outcome = match manager.submit_start(name).await {
             Ok(mut job) => job.wait(STOP_DEADLINE).await,
             Err(outcome) => outcome,

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::credential::{Credential, Identity};
+use crate::base::secret::Secret;
 use crate::format::auth_profiles::EntryForm;
 
 fn key() -> FingerprintKey {

@@ -66,7 +66,7 @@ pub async fn gather(
         consumers: consumers::consumers(world, look, &managers, managed.as_ref()).await,
         shell: set_in(surroundings),
         twins: services::twins(world, &managers, uid).await,
-        syncers: syncers::found(surroundings).await.iter().map(of_syncer).collect(),
+        syncers: syncers::found(surroundings, &world.settings).await.iter().map(of_syncer).collect(),
         daemons: daemon,
         manager: services::manager(&managers, version).await,
         lingers: services::lingers(),

@@ -84,6 +84,18 @@ fn other_peoples_scripts_are_none_of_our_business() {
 }
 
 #[test]
+fn a_key_that_somebody_bought_and_files_that_are_only_read_are_nobodys_sinks() {
+    let key = "SRC=~/.claude/.credentials.json\nsed -i \"s|^ANTHROPIC_API_KEY=.*|ANTHROPIC_API_KEY=$x|\" /opt/bot/.env\n\
+        cp \"$SRC\" /ok/oauth.json\n";
+    assert_eq!(of(key).unwrap().targets, [Target::OAuthJson("/ok/oauth.json".into())]);
+    let trigger = "#!/bin/sh\n. /opt/bot/.env; ANTHROPIC_OAUTH_TOKEN= claude -p hi # refresh\n";
+    let found = of(trigger).unwrap();
+    assert!(found.triggers && found.targets.is_empty(), "{found:?}");
+    let codex = of("cp ~/.codex/auth.json /srv/oauth.json\n").unwrap();
+    assert!(!codex.is_claudes());
+}
+
+#[test]
 fn what_cannot_be_told_is_not_guessed() {
     let text = "SRC=$HOME/.claude/.credentials.json\nD=$(dirname \"$0\")\n\
         cp \"$SRC\" \"$D/oauth.json\"\ncp \"$SRC\" $UNKNOWN/oauth.json\ncp \"$SRC\" /a/*/oauth.json /a/../oauth.json\n\

@@ -51,6 +51,13 @@ pub fn installed(scope: UnitScope, home: &Path) -> BTreeSet<String> {
     names_in(directories(scope, home))
 }
 
+/// Whether a unit's file is a link to one elsewhere.
+#[must_use]
+pub fn is_linked(unit: &str, scope: UnitScope, home: &Path) -> bool {
+    let nearest = directories(scope, home).into_iter().map(|directory| directory.join(unit));
+    nearest.into_iter().find(|file| file.symlink_metadata().is_ok()).is_some_and(|file| file.is_symlink())
+}
+
 /// The units that are switched on: those that something else pulls in by a link.
 #[must_use]
 pub fn wanted(scope: UnitScope, home: &Path) -> BTreeSet<String> {
