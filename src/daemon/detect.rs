@@ -106,8 +106,7 @@ fn candidates(surroundings: &Surroundings) -> Vec<Candidate> {
     for (unit, scope) in units::named_like_gateways(home) {
         let Some(service) = units::service_of(&unit, scope, home) else { continue };
         // Whose a unit of the system is that says neither is not known from its files.
-        let is_placed = ["HOME", "OPENCLAW_HOME", "OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR"];
-        if scope == UnitScope::System && !is_placed.iter().any(|v| service.environment.contains_key(*v)) {
+        if scope == UnitScope::System && !units::is_placed(&service) {
             continue;
         }
         let state_dir = units::state_dir(&service, home);

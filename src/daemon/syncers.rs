@@ -12,6 +12,7 @@ use crate::config::settings::{Agents, GatewayKind, Settings, SinkKind, SinkSetti
 use crate::format::syncer::{self, Syncer};
 use crate::sinks::openclaw::probe::read;
 use crate::sinks::openclaw::units;
+use crate::sys::account::Account;
 use crate::sys::paths::Surroundings;
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::witness;
@@ -229,9 +230,8 @@ fn units_of(surroundings: &Surroundings, scope: UnitScope) -> Vec<Found> {
 
 /// Whether that is the user who runs us, by name or number.
 fn is_own(user: &str) -> bool {
-    let uid = nix::unistd::geteuid();
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
-    name.as_deref() == Some(user) || user == uid.to_string()
+    let own = Account::own();
+    (!own.name.is_empty() && own.name == user) || user == own.uid.to_string()
 }
 
 /// The environment of a command: ours, and what is set for it.

@@ -23,6 +23,12 @@ pub struct Service {
 /// Variables whose names end like this hold secrets.
 const SECRET: [&str; 4] = ["TOKEN", "PASSWORD", "SECRET", "KEY"];
 
+/// Whether a variable of that name holds a secret.
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
+    SECRET.iter().any(|end| name.ends_with(end))
+}
+
 impl Service {
     /// Adds what a unit file, or a drop-in that is read after it, says.
     pub fn read(&mut self, text: &str, home: &Path) {
@@ -51,7 +57,7 @@ impl Service {
             "Environment" => {
                 for pair in words(value, home) {
                     let Some((name, value)) = pair.split_once('=') else { continue };
-                    if SECRET.iter().any(|end| name.ends_with(end)) {
+                    if is_secret(name) {
                         self.secrets.insert(name.to_owned(), Secret::new(value.into()));
                     } else {
                         self.environment.insert(name.to_owned(), value.to_owned());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::plan::{Facts, Runtime, UNIT, UnitNow};
 use crate::base::id::Provider;
 use crate::daemon::{apply, refresh};
+use crate::format::unit_file;
 use crate::providers;
 use crate::sys::account::Account;
 use crate::sys::paths::Surroundings;
@@ -38,9 +39,8 @@ pub(super) struct Ground {
 
 /// The variables of a manager's units, without those that hold secrets: they say where things are.
 fn places(assignments: &[String]) -> BTreeMap<String, String> {
-    const SECRET: [&str; 4] = ["TOKEN", "PASSWORD", "SECRET", "KEY"];
     let pairs = assignments.iter().filter_map(|assignment| assignment.split_once('='));
-    let plain = pairs.filter(|(name, _)| !SECRET.iter().any(|end| name.ends_with(end)));
+    let plain = pairs.filter(|(name, _)| !unit_file::is_secret(name));
     plain.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 

@@ -114,14 +114,12 @@ pub async fn twins(world: &World, managers: &Managers, uid: u32) -> Vec<Twins> {
     let mut by_instance: Vec<(PathBuf, Vec<(String, UnitScope)>)> = Vec::new();
     for (unit, scope) in units::named_like_gateways(home) {
         let Some(service) = units::service_of(&unit, scope, home) else { continue };
-        let is_placed = ["HOME", "OPENCLAW_HOME", "OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR"];
-        let is_placed = is_placed.iter().any(|name| service.environment.contains_key(*name));
         // Without either, a unit of the system runs for root.
         let is_mine = service
             .user
             .as_ref()
             .map_or(uid == 0, |user| *user == user_name(uid) || *user == uid.to_string());
-        if scope == UnitScope::User || is_placed || is_mine {
+        if scope == UnitScope::User || units::is_placed(&service) || is_mine {
             let state_dir = units::state_dir(&service, home);
             match by_instance.iter_mut().find(|(known, _)| *known == state_dir) {
                 Some((_, units)) => units.push((unit, scope)),

@@ -89,6 +89,13 @@ fn is_gateway(unit: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
+/// Whether a unit says itself where its instance lives: one of the system that does not may be anybody's.
+#[must_use]
+pub fn is_placed(service: &Service) -> bool {
+    let says = ["HOME", "OPENCLAW_HOME", "OPENCLAW_STATE_DIR", "CLAWDBOT_STATE_DIR"];
+    says.iter().any(|name| service.environment.contains_key(*name))
+}
+
 /// The state directory of the instance that a unit runs. `OPENCLAW_PROFILE` alone names none:
 /// OpenClaw takes it for the name of the unit only.
 #[must_use]
