@@ -26,7 +26,7 @@ TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nse
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
 	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client \
 	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace \
-	dh:debhelper lintian:lintian rpmbuild:rpm
+	dh:debhelper lintian:lintian rpmbuild:rpm promtool:prometheus
 
 # Where tools and test fixtures are kept between runs.
 TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)

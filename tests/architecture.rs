@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use tokensink::base::code::Code;
 use tokensink::base::message_id;
 
+#[path = "architecture/drawing.rs"]
+mod drawing;
 #[path = "architecture/source.rs"]
 mod source;
 
