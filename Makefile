@@ -25,7 +25,7 @@ datadir = $(DESTDIR)$(PREFIX)/share
 TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
 	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client \
-	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace \
+	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace valgrind:valgrind \
 	dh:debhelper lintian:lintian rpmbuild:rpm promtool:prometheus
 
 # Where tools and test fixtures are kept between runs.
@@ -33,13 +33,14 @@ TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange login openclaw_container openclaw_json \
+SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange instructions login openclaw_container openclaw_json \
 	openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races views
 
 .DEFAULT_GOAL := build
 
-# The figures of the hot path beside their targets, in one run of some four minutes. The profile is the
+# The figures of the hot path beside their targets, in one run of some ten minutes. The profile is the
 # bench's own: it only watches, what it watches is the release build.
+bench: TEST_TOOLS += incrond:incron
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path
 

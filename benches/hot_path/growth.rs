@@ -1,4 +1,4 @@
-//! What more of everything costs: sinks, profiles in one store, events. The cost per unit shows
+//! What more of everything costs: sinks, profiles in one store, logins, rotations, events. The cost per unit shows
 //! whether growth is linear.
 
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use crate::table::{Sample, Table};
 
 const SINKS: &str = "growth: secret-file sinks, rotation -> last sink";
 const PROFILES: &str = "growth: profiles in one store, rotation -> store";
+const LOGINS: &str = "growth: logins, each with a sink; one rotates";
+const MEMORY: &str = "growth: memory over rotations";
 const STORM: &str = "10,000 events/s for 10 s";
 const ROUNDS: usize = 7;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -23,6 +25,10 @@ pub fn measure(options: &Options, table: &mut Table) {
     for count in [1, 10, 100, 1000, 10_000] {
         profiles(options, table, count);
     }
+    for count in [1, 10, 50, 100, 200] {
+        logins(options, table, count);
+    }
+    memory(options, table);
     storm(options, table, "foreign names", |home, _| {
         std::fs::File::create(home.root.join(".claude/other")).unwrap();
     });
@@ -40,8 +46,7 @@ fn sinks(options: &Options, table: &mut Table, count: usize) {
     let configuration = home.many_sinks(count);
     home.configure(&configuration);
     let figure = carried(options, &mut home);
-    table.plain(SINKS, format!("{count} sinks, median"), figure.median, "ms");
-    table.note(figure.note(count));
+    figure.tell(table, SINKS, "sinks", count);
 }
 
 fn profiles(options: &Options, table: &mut Table, count: usize) {
@@ -72,22 +77,62 @@ fn profiles(options: &Options, table: &mut Table, count: usize) {
     let figure = carried(options, &mut home);
     let after: serde_json::Value = serde_json::from_slice(&std::fs::read(&home.sinks[0]).unwrap()).unwrap();
     assert_eq!(after["profiles"].as_object().unwrap().len(), count, "a profile was lost");
-    table.plain(PROFILES, format!("{count} profiles, median"), figure.median, "ms");
-    table.note(figure.note(count));
+    figure.tell(table, PROFILES, "profiles in one store", count);
+}
+
+/// Logins in directories of their own, of which one rotates.
+fn logins(options: &Options, table: &mut Table, count: usize) {
+    let mut home = Home::new(&options.dir, "logins");
+    let configuration = home.many_logins(count);
+    home.configure(&configuration);
+    let figure = carried(options, &mut home);
+    figure.tell(table, LOGINS, "logins", count);
+}
+
+/// Resident memory while thousands of rotations pass.
+fn memory(options: &Options, table: &mut Table) {
+    const ROTATIONS: u32 = 3000;
+    const STEP: u32 = 250;
+    let mut home = Home::new(&options.dir, "memory");
+    home.configure(&home.three_sinks());
+    let mut eyes = Eyes::open();
+    for sink in &home.sinks {
+        eyes.watch(sink.parent().unwrap());
+    }
+    let mut daemon = home.daemon(&options.program);
+    for rotation in 0..=ROTATIONS {
+        if rotation % STEP == 0 {
+            let rss = proc::rss(daemon.pid());
+            table.point("memory", "rotations", "MiB", (f64::from(rotation), rss));
+            if [0, STEP, ROTATIONS].contains(&rotation) {
+                table.plain(MEMORY, format!("RSS after {rotation}"), rss, "MiB");
+                table.note(format!("private {:.2} MiB", proc::private(daemon.pid())));
+            }
+        }
+        eyes.blink();
+        let (token, _) = home.rotate();
+        eyes.until_all_hold(&home.sinks, &token, PATIENCE).expect("a sink was not written");
+    }
+    assert!(daemon.is_alive(), "the daemon ended");
 }
 
 struct Figure {
-    median: f64,
+    sample: Sample,
     peak: f64,
     rss: f64,
     cpu: f64,
 }
 
 impl Figure {
-    fn note(&self, count: usize) -> String {
-        let Self { median, peak, rss, cpu } = self;
+    fn tell(&self, table: &mut Table, part: &'static str, of: &'static str, count: usize) {
+        let Self { sample, peak, rss, cpu } = self;
+        let median = sample.median();
+        table.timed(part, format!("{count} {of}"), sample);
         let each = median / count as f64;
-        format!("{each:.4} ms each; CPU {cpu:.1} ms a rotation; peak {peak:.1} MiB, RSS {rss:.1} MiB after")
+        table.note(format!(
+            "{each:.4} ms each; CPU {cpu:.1} ms a rotation; peak {peak:.1} MiB, RSS {rss:.1} MiB after"
+        ));
+        table.point(of, of, "ms", (count as f64, median));
     }
 }
 
@@ -116,7 +161,7 @@ fn carried(options: &Options, home: &mut Home) -> Figure {
     assert!(daemon.is_alive(), "the daemon ended");
     let pid = daemon.pid();
     let cpu = (proc::cpu(pid) - cpu) * 1000.0 / ROUNDS as f64;
-    Figure { median: sample.median(), peak: proc::peak(pid), rss: proc::rss(pid), cpu }
+    Figure { sample, peak: proc::peak(pid), rss: proc::rss(pid), cpu }
 }
 
 /// Waits until the process has not run for a moment.

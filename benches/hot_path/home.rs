@@ -68,6 +68,32 @@ impl Home {
         text
     }
 
+    /// The configuration for `count` logins, each with a secret file; the first is the one that rotates, and its
+    /// secret file the one sink.
+    pub fn many_logins(&mut self, count: usize) -> String {
+        let mut text = "[daemon]\npoll = \"60s\"\n".to_owned();
+        for n in 0..count {
+            let (_, document) = self.next_credential();
+            let source = match n {
+                0 => self.source(),
+                n => self.root.join(format!("logins/{n}/.credentials.json")),
+            };
+            std::fs::create_dir_all(source.parent().unwrap()).unwrap();
+            std::fs::write(&source, document).unwrap();
+            let (source, sink) = (source.display(), self.root.join(format!("secrets/{n}.json")));
+            let _ = write!(
+                text,
+                "[[login]]\nid = \"l{n}\"\nprovider = \"claude\"\npath = \"{source}\"\n\
+                 [[sink]]\nid = \"s{n}\"\nlogin = \"l{n}\"\nkind = \"secret-file\"\npath = \"{}\"\n",
+                sink.display()
+            );
+            if n == 0 {
+                self.sinks = vec![sink];
+            }
+        }
+        text
+    }
+
     pub fn configure(&self, text: &str) {
         std::fs::write(self.root.join(".config/tokensink/tokensink.toml"), text).unwrap();
     }

@@ -11,103 +11,156 @@ use std::time::Duration;
 use crate::Options;
 use crate::contenders::{Contender, is_installed};
 use crate::eyes::Eyes;
-use crate::home::{Home, PATIENCE};
+use crate::home::{Daemon, Home, PATIENCE};
 use crate::table::{Sample, Table};
 
 const PART: &str = "credential rename -> 3 sinks";
+const COLD: &str = "the same, page cache dropped before each rotation";
 /// Longer than the daemon's coalescing and the start of an inotifywait: each rotation finds its
 /// contender waiting.
 const PAUSE: Duration = Duration::from_millis(40);
 /// A loop that has not moved by then missed the event.
 const LOOP_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What a round of each leaves behind before the cold one: programs that ended are read from the disk again.
+const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+const COLD_ROUNDS: usize = 10;
+
+const NAMES: [&str; 5] = [
+    "floor",
+    "tokensink",
+    "loop with inotifywait -m",
+    "loop with one-shot inotifywait",
+    "incron with the script",
+];
+const FLOOR: usize = 0;
+const OURS: usize = 1;
+
 #[derive(Default)]
 struct Figures {
     seen: Sample,
     durable: Sample,
+    cold: Sample,
     missed: u32,
 }
 
-pub fn measure(options: &Options, table: &mut Table) {
-    let mut eyes = Eyes::open();
-    let names = ["floor", "tokensink", "loop-m", "loop-1"];
-    let mut homes = names.map(|name| Home::new(&options.dir, name));
-    homes[1].configure(&homes[1].three_sinks());
-    let floor = Contender::floor(&homes[0]);
-    let mut daemon = homes[1].daemon(&options.program);
-    let has_loops = ["bash", "inotifywait", "jq", "sed"].iter().all(|tool| is_installed(tool));
-    let loops = has_loops.then(|| (Contender::monitor(&homes[2]), Contender::one_shot(&homes[3])));
-    for home in &homes {
-        for sink in &home.sinks {
-            eyes.watch(sink.parent().unwrap());
-        }
-    }
-    eyes.watch(homes[1].state().parent().unwrap());
+/// Who takes part, and where.
+struct Race {
+    eyes: Eyes,
+    homes: [Home; 5],
+    floor: Contender,
+    daemon: Daemon,
+    /// In the order of the names, from the third on; `None` where its tools are missing.
+    others: [Option<Contender>; 3],
+}
 
-    let mut figures: [Figures; 4] = Default::default();
-    let count = if has_loops { 4 } else { 2 };
+pub fn measure(options: &Options, table: &mut Table) {
+    let mut race = Race::start(options, table);
+    let mut figures: [Figures; 5] = Default::default();
     // One round more, which is not counted: everything has been touched once.
     for round in 0..=options.rounds {
-        for turn in 0..count {
-            let who = (round + turn) % count;
-            std::thread::sleep(PAUSE);
-            eyes.blink();
-            let (home, figures) = (&mut homes[who], &mut figures[who]);
-            let (token, start) = home.rotate();
-            let patience = if who < 2 { PATIENCE } else { LOOP_PATIENCE };
-            let Some(seen) = eyes.until_all_hold(&home.sinks, &token, patience) else {
-                assert!(who >= 2, "{} did not carry the token", names[who]);
-                figures.missed += 1;
-                continue;
-            };
-            let durable = match who {
-                0 => Some(floor.line("done")),
-                1 => Some(eyes.until_renamed(&home.state(), PATIENCE).expect("the pass was not recorded")),
-                _ => None,
-            };
+        for turn in 0..NAMES.len() {
+            let who = (round + turn) % NAMES.len();
+            let Some((seen, durable)) = race.rotate(who, &mut figures[who]) else { continue };
             if round > 0 {
-                figures.seen.push(seen - start);
-                if let Some(at) = durable {
-                    figures.durable.push(at.max(start) - start);
+                figures[who].seen.push(seen);
+                if let Some(durable) = durable {
+                    figures[who].durable.push(durable);
                 }
             }
         }
     }
-    assert!(daemon.is_alive(), "the daemon ended");
-    drop(loops);
-    report(table, &figures, has_loops);
+    for round in 0..COLD_ROUNDS {
+        for turn in 0..NAMES.len() {
+            let who = (round + turn) % NAMES.len();
+            nix::unistd::sync();
+            if std::fs::write(DROP_CACHES, "3").is_err() {
+                table.remark("no cold rounds: the page cache cannot be dropped");
+                return report(table, &figures);
+            }
+            if let Some((seen, _)) = race.rotate(who, &mut figures[who]) {
+                figures[who].cold.push(seen);
+            }
+        }
+    }
+    assert!(race.daemon.is_alive(), "the daemon ended");
+    report(table, &figures);
 }
 
-fn report(table: &mut Table, figures: &[Figures; 4], has_loops: bool) {
-    let [floor, ours, monitor, one_shot] = figures;
-    let mut both = |name: &str, sample: &Sample| {
-        table.plain(PART, format!("{name}, median"), sample.median(), "ms");
-        table.note(format!("p95 {:.2} ms", sample.p95()));
-    };
-    both("floor, seen", &floor.seen);
-    both("floor, durable", &floor.durable);
-    both("tokensink, seen", &ours.seen);
-    both("tokensink, durable and recorded (upper bound)", &ours.durable);
-    if has_loops {
-        both("loop with inotifywait -m, seen", &monitor.seen);
-        both("loop with one-shot inotifywait, seen", &one_shot.seen);
+impl Race {
+    fn start(options: &Options, table: &mut Table) -> Self {
+        let mut eyes = Eyes::open();
+        let homes =
+            ["floor", "tokensink", "loop-m", "loop-1", "incron"].map(|name| Home::new(&options.dir, name));
+        homes[OURS].configure(&homes[OURS].three_sinks());
+        let floor = Contender::floor(&homes[FLOOR]);
+        let daemon = homes[OURS].daemon(&options.program);
+        let mut others = [None, None, None];
+        if ["bash", "inotifywait", "jq", "sed"].iter().all(|tool| is_installed(tool)) {
+            others[0] = Some(Contender::monitor(&homes[2]));
+            others[1] = Some(Contender::one_shot(&homes[3]));
+        } else {
+            table.remark("no shell loops: bash, inotify-tools, jq or sed is missing");
+        }
+        if is_installed("incrond") && is_installed("jq") {
+            others[2] = Some(Contender::incron(&homes[4]));
+        } else {
+            table.remark("no incron: it is not installed");
+        }
+        for home in &homes {
+            for sink in &home.sinks {
+                eyes.watch(sink.parent().unwrap());
+            }
+        }
+        eyes.watch(homes[OURS].state().parent().unwrap());
+        Self { eyes, homes, floor, daemon, others }
     }
+
+    /// One rotation: until its token is seen in every sink and, for those that say so, until that is durable.
+    fn rotate(&mut self, who: usize, figures: &mut Figures) -> Option<(Duration, Option<Duration>)> {
+        if who > OURS && self.others[who - 2].is_none() {
+            return None;
+        }
+        std::thread::sleep(PAUSE);
+        self.eyes.blink();
+        let home = &mut self.homes[who];
+        let (token, start) = home.rotate();
+        let patience = if who > OURS { LOOP_PATIENCE } else { PATIENCE };
+        let Some(seen) = self.eyes.until_all_hold(&home.sinks, &token, patience) else {
+            assert!(who > OURS, "{} did not carry the token", NAMES[who]);
+            figures.missed += 1;
+            return None;
+        };
+        let durable = match who {
+            FLOOR => Some(self.floor.line("done")),
+            OURS => {
+                Some(self.eyes.until_renamed(&home.state(), PATIENCE).expect("the pass was not recorded"))
+            }
+            _ => None,
+        };
+        Some((seen - start, durable.map(|at| at.max(start) - start)))
+    }
+}
+
+fn report(table: &mut Table, figures: &[Figures; 5]) {
+    for (name, figures) in NAMES.iter().zip(figures).filter(|(_, figures)| !figures.seen.is_empty()) {
+        table.timed(PART, format!("{name}, seen"), &figures.seen);
+        if figures.missed > 0 {
+            table.note(format!("rotations missed: {}", figures.missed));
+        }
+    }
+    let [floor, ours, others @ ..] = figures;
+    table.timed(PART, "floor, durable", &floor.durable);
+    table.timed(PART, "tokensink, durable and recorded", &ours.durable);
+    table.note("upper bound, contains the record of the pass");
     table.at_most(PART, "tokensink / floor, seen", ours.seen.median() / floor.seen.median(), "x", 2.0);
     let ratio = ours.durable.median() / floor.durable.median();
     table.at_most(PART, "tokensink recorded / floor durable", ratio, "x", 2.0);
-    table.note("upper bound, contains the record of the pass");
-    if has_loops {
-        table.at_least(
-            PART,
-            "loop -m / tokensink, seen",
-            monitor.seen.median() / ours.seen.median(),
-            "x",
-            25.0,
-        );
-        let ratio = one_shot.seen.median() / ours.seen.median();
-        table.at_least(PART, "one-shot loop / tokensink, seen", ratio, "x", 25.0);
-        table.note(format!("rotations missed: -m {}, one-shot {}", monitor.missed, one_shot.missed));
-    } else {
-        table.remark("no shell loops: bash, inotify-tools, jq or sed is missing");
+    for (name, other) in NAMES[2..].iter().zip(others).filter(|(_, other)| !other.seen.is_empty()) {
+        let ratio = other.seen.median() / ours.seen.median();
+        table.at_least(PART, &format!("{name} / tokensink, seen"), ratio, "x", 25.0);
+    }
+    for (name, figures) in NAMES.iter().zip(figures).filter(|(_, figures)| !figures.cold.is_empty()) {
+        table.timed(COLD, format!("{name}, seen"), &figures.cold);
     }
 }

@@ -10,11 +10,11 @@
 //! home of its own; this program only watches, so it needs no optimised build (the inner floor
 //! consists of system calls). Contenders take turns round by round, so that a busy machine hits
 //! all of them; ratios are ratios of medians. The table also goes to `bench/hot-path.txt` and
-//! `.csv` under the target directory; homes are made there too, or in `--dir DIR`, for instance on
+//! `.csv` under the target directory, each round to `samples.csv`, drawings to `contenders.svg` and `growth.svg`; homes are made there too, or in `--dir DIR`, for instance on
 //! a disk that nobody else syncs. Exit status 1 says that something did not work, never that a
 //! target was missed.
 //!
-//! Needs inotify-tools and jq for the shell loops; root, systemd and dbus for the private manager;
+//! Needs inotify-tools and jq for the shell loops; incron; root, systemd and dbus for the private manager;
 //! strace for the count of system calls. A missing tool is said, and its figure left out.
 
 #![allow(
@@ -35,6 +35,7 @@ mod growth;
 mod home;
 mod idle;
 mod latency;
+mod plot;
 #[path = "../../tests/support/private_manager.rs"]
 mod private_manager;
 mod proc;
@@ -134,5 +135,8 @@ fn main() -> ExitCode {
     println!("{}", table.text());
     std::fs::write(options.results.join("hot-path.txt"), table.text()).unwrap();
     std::fs::write(options.results.join("hot-path.csv"), table.csv()).unwrap();
+    std::fs::write(options.results.join("samples.csv"), table.samples_csv()).unwrap();
+    plot::contenders(&table, &options.results.join("contenders.svg"));
+    plot::curves(&table, &options.results.join("growth.svg"));
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -1,5 +1,6 @@
 //! From the last sink to the submitted restart job, on a private user manager; beside it a
-//! `systemctl --user restart` of the same unit. The bus itself tells of the job (`JobNew`), so
+//! `systemctl --user restart` of the same unit, the whole of a shell loop that does so, and the floor: calls
+//! on a connection that stands. The bus itself tells of the job (`JobNew`), so
 //! the figure contains the manager's work and the way of the signal.
 
 use std::future::poll_fn;
@@ -13,6 +14,7 @@ use zbus::export::futures_core::Stream;
 use zbus::{MatchRule, MessageStream};
 
 use crate::Options;
+use crate::contenders::{Contender, is_installed};
 use crate::eyes::Eyes;
 use crate::home::{Home, PATIENCE};
 use crate::private_manager::PrivateManager;
@@ -45,7 +47,8 @@ pub fn measure(options: &Options, table: &mut Table) {
         home.three_sinks()
     ));
     let mut eyes = Eyes::open();
-    for sink in &home.sinks {
+    let mut others = Home::new(&options.dir, "restart-loop");
+    for sink in home.sinks.iter().chain(&others.sinks) {
         eyes.watch(sink.parent().unwrap());
     }
     let reached: Vec<_> = manager
@@ -57,7 +60,9 @@ pub fn measure(options: &Options, table: &mut Table) {
     // The first pass filled the sinks and restarts the unit.
     until_removed(&jobs);
 
-    let (mut submitted, mut whole, mut systemctl) = (Sample::default(), Sample::default(), Sample::default());
+    let has_loop = ["bash", "inotifywait", "jq", "sed"].iter().all(|tool| is_installed(tool));
+    let script = has_loop.then(|| Contender::restarting(&others, &manager, UNIT));
+    let [mut submitted, mut whole, mut systemctl, mut looped] = [const { Sample::empty() }; 4];
     for round in 0..=options.rounds.min(MOST) {
         std::thread::sleep(PAUSE);
         eyes.blink();
@@ -70,19 +75,34 @@ pub fn measure(options: &Options, table: &mut Table) {
         manager.systemctl_ok(&["restart", UNIT]);
         let by_hand = by_hand.elapsed();
         until_removed(&jobs);
+        let by_loop = script.as_ref().and_then(|_| {
+            std::thread::sleep(PAUSE);
+            eyes.blink();
+            let (_, start) = others.rotate();
+            let job = until_new(&jobs) - start;
+            until_removed(&jobs);
+            Some(job)
+        });
         if round > 0 {
+            looped.extend(by_loop);
             submitted.push(job.saturating_duration_since(last));
             whole.push(job - start);
             systemctl.push(by_hand);
         }
     }
     assert!(daemon.is_alive(), "the daemon ended");
-    table.at_most(PART, "last sink -> job, median", submitted.median(), "ms", 5.0);
-    table.note(format!("p95 {:.2} ms", submitted.p95()));
-    table.plain(PART, "credential rename -> job, median", whole.median(), "ms");
-    table.note(format!("p95 {:.2} ms", whole.p95()));
-    table.plain(PART, "systemctl --user restart, wall time, median", systemctl.median(), "ms");
-    table.note(format!("p95 {:.2} ms, nsenter included", systemctl.p95()));
+    table.timed_at_most(PART, "tokensink, last sink -> job", &submitted, 5.0);
+    table.timed(PART, "tokensink, credential rename -> job", &whole);
+    if !looped.is_empty() {
+        table.timed(PART, "one-shot loop with systemctl restart, credential rename -> job", &looped);
+        let ratio = looped.median() / whole.median();
+        table.plain(PART, "that loop / tokensink", ratio, "x");
+    }
+    table.timed(PART, "systemctl --user restart, wall time", &systemctl);
+    table.note("nsenter included");
+    let (call, restart) = floors(&manager.addresses(), &jobs);
+    table.timed(PART, "floor: one round trip on the bus (GetUnit)", &call);
+    table.timed(PART, "floor: RestartUnit answered, on a connection that stands", &restart);
     let count = options.rounds.min(MOST) + 2;
     table.at_most(PART, &format!("RSS after {count} restarts"), proc::rss(daemon.pid()), "MiB", 5.0);
     table.note(format!("peak {:.2} MiB", proc::peak(daemon.pid())));
@@ -98,6 +118,40 @@ fn until_new(jobs: &Receiver<(Instant, JobSignal)>) -> Instant {
 
 fn until_removed(jobs: &Receiver<(Instant, JobSignal)>) {
     while !matches!(jobs.recv_timeout(PATIENCE).expect("the job did not end").1, JobSignal::Removed) {}
+}
+
+/// A call that changes nothing, and a restart, each until its answer.
+fn floors(addresses: &BusAddresses, jobs: &Receiver<(Instant, JobSignal)>) -> (Sample, Sample) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let manager = runtime.block_on(ServiceManager::connect(Scope::User, addresses)).unwrap();
+    let call = |method: &'static str, arguments: &[&str]| {
+        let (bus, path, interface) =
+            ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
+        let start = Instant::now();
+        let connection = manager.connection();
+        let answer = match *arguments {
+            [unit] => {
+                runtime.block_on(connection.call_method(Some(bus), path, Some(interface), method, &(unit,)))
+            }
+            [unit, mode] => runtime.block_on(connection.call_method(
+                Some(bus),
+                path,
+                Some(interface),
+                method,
+                &(unit, mode),
+            )),
+            _ => unreachable!("no such call is made"),
+        };
+        answer.unwrap();
+        start.elapsed()
+    };
+    let (mut bare, mut restart) = (Sample::empty(), Sample::empty());
+    for _ in 0..MOST {
+        bare.push(call("GetUnit", &[UNIT]));
+        restart.push(call("RestartUnit", &[UNIT, "replace"]));
+        until_removed(jobs);
+    }
+    (bare, restart)
 }
 
 /// Listens to the manager in a thread of its own, which ends with the program.

@@ -32,8 +32,6 @@ pub fn measure(options: &Options, table: &mut Table) {
         status.push(start.elapsed());
         assert!(output.status.success(), "status: {}", String::from_utf8_lossy(&output.stderr));
     }
-    table.at_most(PART, "exec -> READY=1, median", ready.median(), "ms", 10.0);
-    table.note(format!("p95 {:.2} ms", ready.p95()));
-    table.at_most(PART, "status --json, median", status.median(), "ms", 10.0);
-    table.note(format!("p95 {:.2} ms", status.p95()));
+    table.timed_at_most(PART, "exec -> READY=1", &ready, 10.0);
+    table.timed_at_most(PART, "status --json", &status, 10.0);
 }

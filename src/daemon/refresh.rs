@@ -160,13 +160,8 @@ pub fn step(
     clock: &Judgement,
 ) -> Step {
     let known = memory.logins.get(&login.id);
-    let runs = || driven_cli(login).is_some_and(witness::runs);
-    let rules = way.map(|way| {
-        let LoginSettings { provider, refresh, .. } = login;
-        let rules = schedule::rules(*provider, way, refresh.margin, refresh.grants_per_day);
-        let yields = way != Way::Cli && schedule::is_kept_by_others(known) && runs();
-        if yields { schedule::yielding(rules, *provider) } else { rules }
-    });
+    let LoginSettings { provider, refresh, .. } = login;
+    let rules = way.map(|way| schedule::rules(*provider, way, refresh.margin, refresh.grants_per_day));
     let intents = state.intents();
     let scratch = Scratch::of(&intents.directory, &login.id);
     let unfinished = match direct::unfinished(&intents, &login.id) {
@@ -177,7 +172,7 @@ pub fn step(
     };
     let refresh = credential.and_then(|c| c.refresh.as_ref()).map(|token| key.fingerprint(token));
     let generation = credential.map(|c| key.generation(c));
-    schedule::step(&Facts {
+    let facts = Facts {
         source: credential.zip(generation.as_ref()),
         refresh: refresh.as_ref(),
         known,
@@ -185,7 +180,17 @@ pub fn step(
         rules,
         clock,
         asks_at: memory.clock.asks_at(clock),
-    })
+    };
+    let step = schedule::step(&facts);
+    // Processes are looked through only when something would be sent: to yield is to come later.
+    let sends = matches!(step, Step::Refresh | Step::AskTime);
+    let runs = || driven_cli(login).is_some_and(witness::runs);
+    match (way, rules) {
+        (Ok(way), Ok(rules)) if sends && way != Way::Cli && schedule::is_kept_by_others(known) && runs() => {
+            schedule::step(&Facts { rules: Ok(schedule::yielding(rules, *provider)), ..facts })
+        }
+        _ => step,
+    }
 }
 
 /// Asks the server of a login's token endpoint for the time and records what it said, or that it did not.

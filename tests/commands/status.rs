@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::on_terminal::{OnTerminal, holding};
-use crate::stage::{Home, Login, STATE, husk};
+use crate::stage::{Home, Login, STATE, base_ms, husk};
 
 /// A row of the table of verdicts.
 struct Row {
@@ -259,5 +259,54 @@ fn the_live_view_leaves_the_terminal_as_it_was() {
     // What is no terminal gets one plain report.
     let plain = home.run(&["status", "--watch"]);
     assert!(plain.code == 0 && plain.stdout.contains("login    claude") && !plain.stdout.contains('\x1b'));
+    home.finish();
+}
+
+/// While a CLI that keeps its login fresh by itself runs, a direct refresh comes two minutes before the end and no
+/// earlier. Who runs is looked up when a refresh would be sent; not in every turn of an idle daemon.
+#[test]
+fn other_processes_are_looked_through_only_when_a_refresh_would_be_sent() {
+    let home = Home::new();
+    home.configure(
+        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[login.refresh]\nmode = \"direct\"\n\
+         token_url = \"http://127.0.0.1:9/token\"\n",
+    );
+    for generation in 1..=4 {
+        home.rotate(&Login::nth(generation));
+        assert_eq!(home.run(&["sync"]).code, 0);
+    }
+    let looks = |expected: bool| {
+        let trace = home.root().join("trace");
+        let mut command = Command::new("/usr/bin/strace");
+        command.args(["-f", "-e", "trace=file", "-o"]).arg(&trace);
+        command.args([crate::stage::PROGRAM, "status", "--json"]);
+        home.dress(&mut command);
+        let ran = home.end_of(command);
+        let trace = std::fs::read_to_string(&trace).unwrap();
+        assert!(trace.contains(".credentials.json"), "the trace shows the reads");
+        assert_eq!(trace.contains("/comm\""), expected, "{trace}");
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        report["logins"][0]["refresh"]["next_at"].as_i64().unwrap()
+    };
+    looks(false);
+    // Ten minutes are left of one that was seen an hour ago: a refresh would be sent, unless its CLI runs.
+    let mut newest = Login::nth(5);
+    newest.expires_at = base_ms() + 600_000;
+    home.rotate(&newest);
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let mut state = home.state();
+    let seen_at =
+        &mut state["logins"]["claude"]["lineage"].as_array_mut().unwrap().last_mut().unwrap()["seen_at"];
+    *seen_at = (seen_at.as_i64().unwrap() - 3_600_000).into();
+    home.write(&format!("{STATE}/state.json"), state.to_string());
+    assert!(looks(true) < newest.expires_at - 300_000, "nobody else is there");
+    let claude = home.root().join("claude");
+    std::fs::copy("/bin/sleep", &claude).unwrap();
+    let mut running = Command::new(&claude).arg("600").spawn().unwrap();
+    let next = looks(true);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let before = newest.expires_at - next;
+    assert!((100_000..=120_000).contains(&before), "{before} ms");
     home.finish();
 }
