@@ -6,7 +6,7 @@
 #   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
 #   make packages   deb and rpm             make test-packages installs, upgrades and removes them
-#   make source     with every crate
+#   make source     with every crate        make soak         an hour of rotations and restarts
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
@@ -34,7 +34,7 @@ DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/c
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
 SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange instructions login openclaw_container openclaw_json \
-	openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races views
+	openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races soak views
 
 .DEFAULT_GOAL := build
 
@@ -44,7 +44,7 @@ bench: TEST_TOOLS += incrond:incron
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path
 
-.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages \
+.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages soak \
 	install uninstall notices packages source
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes.
@@ -113,6 +113,11 @@ test-long: setup
 	TOKENSINK_LONG=1 TOKENSINK_SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --features failpoints \
 		--no-fail-fast --test simulated_year -- --nocapture
 	TOKENSINK_LONG=1 $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4
+
+# One rotation a second while everything around the daemon is restarted; an hour unless SOAK_SECONDS says otherwise.
+SOAK_SECONDS ?= 3600
+soak: build setup
+	TOKENSINK_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test soak -- --nocapture
 
 # The whole matrix, one release after the other; `make test` has a few of them. RELEASES="2026.7.1" picks some.
 test-openclaw: setup

@@ -203,7 +203,11 @@ const SYS_MAY_EXPOSE: [(&str, &str); 6] = [
 ];
 
 /// Tests that may wait for a span of time, each with its reason.
-const MAY_SLEEP: [(&str, &str); 7] = [
+const MAY_SLEEP: [(&str, &str); 8] = [
+    (
+        "tests/soak.rs",
+        "polls for a state of the program, under a deadline; its pace is one rotation a second",
+    ),
     ("src/sys/lock/tests.rs", "polls for a state of the other process, under a deadline"),
     ("tests/support/nspawn.rs", "polls for the container to be gone, under a deadline"),
     ("tests/support/provider/wire.rs", "plays a slow server: the pause is the behaviour"),
