@@ -75,13 +75,13 @@ pub fn measure(options: &Options, table: &mut Table) {
         manager.systemctl_ok(&["restart", UNIT]);
         let by_hand = by_hand.elapsed();
         until_removed(&jobs);
-        let by_loop = script.as_ref().and_then(|_| {
+        let by_loop = script.as_ref().map(|_| {
             std::thread::sleep(PAUSE);
             eyes.blink();
             let (_, start) = others.rotate();
             let job = until_new(&jobs) - start;
             until_removed(&jobs);
-            Some(job)
+            job
         });
         if round > 0 {
             looped.extend(by_loop);
