@@ -39,10 +39,11 @@ SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchang
 .DEFAULT_GOAL := build
 
 # The figures of the hot path beside their targets, in one run of some ten minutes. The profile is the
-# bench's own: it only watches, what it watches is the release build.
+# bench's own: it only watches, what it watches is the release build. BENCH_OPTIONS="--only idle --idle 600" is an
+# example.
 bench: TEST_TOOLS += incrond:incron
 bench: build setup
-	$(CARGO) bench --locked --profile dev --bench hot_path
+	$(CARGO) bench --locked --profile dev --bench hot_path -- $(BENCH_OPTIONS)
 
 .PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages soak \
 	install uninstall notices packages source

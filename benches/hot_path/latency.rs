@@ -85,6 +85,29 @@ pub fn measure(options: &Options, table: &mut Table) {
     }
     assert!(race.daemon.is_alive(), "the daemon ended");
     report(table, &figures);
+    after_idling(options, table);
+}
+
+/// As in life: the last turn was an idle one, after which the daemon gave the pages of its text back.
+fn after_idling(options: &Options, table: &mut Table) {
+    const ROUNDS: usize = 20;
+    let mut home = Home::new(&options.dir, "idle-before");
+    home.configure(&home.three_sinks().replace("60s", "1s"));
+    let mut eyes = Eyes::open();
+    for sink in &home.sinks {
+        eyes.watch(sink.parent().unwrap());
+    }
+    let _daemon = home.daemon(&options.program);
+    let mut sample = Sample::default();
+    for _ in 0..ROUNDS {
+        std::thread::sleep(Duration::from_millis(1300));
+        eyes.blink();
+        let (token, start) = home.rotate();
+        sample.push(
+            eyes.until_all_hold(&home.sinks, &token, PATIENCE).expect("a sink was not written") - start,
+        );
+    }
+    table.timed(PART, "tokensink, seen, after an idle turn", &sample);
 }
 
 impl Race {

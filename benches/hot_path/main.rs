@@ -58,7 +58,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Where homes go: a real file system, so that syncing costs what it costs.
     pub dir: PathBuf,
-    results: PathBuf,
+    /// Where tables, samples and drawings go.
+    pub results: PathBuf,
     only: Option<String>,
 }
 

@@ -44,6 +44,11 @@ pub fn switches(pid: u32) -> (f64, f64) {
     (number(&text, "\nvoluntary_ctxt_switches:"), number(&text, "nonvoluntary_ctxt_switches:"))
 }
 
+/// Bytes that were sent to disks so far.
+pub fn written(pid: u32) -> f64 {
+    number(&std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap(), "\nwrite_bytes:")
+}
+
 /// Processor time so far, in seconds.
 pub fn cpu(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -56,7 +56,7 @@ pub(super) struct Asking<'a> {
 /// # Errors
 /// When another attempt is in progress, or the lock cannot be used.
 pub(super) fn lock(path: &Path, login: &LoginId) -> Result<ProcessLock, Failed> {
-    ProcessLock::try_acquire(path, clock::now()).map_err(|error| match error {
+    ProcessLock::try_acquire(path, Some(clock::now())).map_err(|error| match error {
         LockError::Busy { .. } => Failed::System(format!("a login of {login} is in progress: {error}")),
         other => Failed::System(other.to_string()),
     })

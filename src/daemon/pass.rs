@@ -472,7 +472,7 @@ pub async fn hold_pass(state: &StateDir, deadline: Duration) -> Result<ProcessLo
 /// # Errors
 /// As [`hold_pass`].
 pub async fn hold(path: &Path, deadline: Duration) -> Result<ProcessLock, PassError> {
-    let lock = ProcessLock::acquire(path, clock::now(), patience(deadline), &mut random::unit).await;
+    let lock = ProcessLock::acquire(path, None, patience(deadline), &mut random::unit).await;
     lock.map_err(|error| match error {
         LockError::Busy { .. } => PassError::Busy,
         other => PassError::Lock(other),

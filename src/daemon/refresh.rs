@@ -245,7 +245,7 @@ impl Run<'_> {
     /// When our own state cannot be used, or another process refreshes this login now.
     pub async fn run(&self) -> Result<Outcome, PassError> {
         let lock = self.state.refresh_lock(&self.login.id)?;
-        let _lock = ProcessLock::try_acquire(&lock, clock::now()).map_err(|error| match error {
+        let _lock = ProcessLock::try_acquire(&lock, Some(clock::now())).map_err(|error| match error {
             LockError::Busy { .. } => PassError::Busy,
             other => PassError::Lock(other),
         })?;

@@ -37,7 +37,7 @@ use crate::sys::alarm::{Alarm, ClockWatch};
 use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::paths::Surroundings;
 use crate::sys::watch::{self, FsKind, Hint, Watcher};
-use crate::sys::{atomic_file, clock};
+use crate::sys::{atomic_file, clock, resident};
 
 /// The first event is followed at once; those that come within this time of a turn wait for its
 /// end and make one turn together: the renames of a pass come back as events of our own, and a
@@ -146,7 +146,7 @@ fn load(start: &Start) -> Result<World, DaemonError> {
 }
 
 fn sole_daemon(state: &StateDir) -> Result<ProcessLock, DaemonError> {
-    ProcessLock::try_acquire(&state.daemon_lock(), clock::now()).map_err(|error| match error {
+    ProcessLock::try_acquire(&state.daemon_lock(), Some(clock::now())).map_err(|error| match error {
         LockError::Busy { holder, .. } => DaemonError::AlreadyRunning(
             holder.map_or_else(|| "its pid is not known".to_owned(), |holder| format!("pid {}", holder.pid)),
         ),
@@ -264,8 +264,12 @@ impl Daemon {
 
     /// Waits for events and makes turns until a stop is asked for.
     async fn serve(&mut self) -> Result<&'static str, DaemonError> {
+        resident::give_text_back();
         loop {
-            match self.next_event().await? {
+            let event = self.next_event().await?;
+            // Nothing happened but time: what this turn touches is for nobody when it is over.
+            let is_idle = matches!(event, Event::Time);
+            match event {
                 Event::Stop(why) => return Ok(why),
                 Event::Reload => {
                     self.reload();
@@ -299,6 +303,9 @@ impl Daemon {
                 }
             }
             self.turn().await?;
+            if is_idle {
+                resident::give_text_back();
+            }
         }
     }
 

@@ -27,7 +27,7 @@ impl Timer {
     #[expect(
         deprecated,
         reason = "the replacement is unsafe against types that close or change their descriptor; \
-                  a timer does neither, and this program has no unsafe code"
+                  a timer does neither, and unsafe code is for sys/resident.rs alone"
     )]
     fn register(clock: ClockId) -> io::Result<AsyncFd<Self>> {
         let timer = TimerFd::new(clock, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;

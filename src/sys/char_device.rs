@@ -33,7 +33,7 @@ impl<T: AsFd> CharDevice<T> {
     #[expect(
         deprecated,
         reason = "the replacement is unsafe for the sake of descriptors that change or close early; \
-                  those of a terminal do neither, and this program has no unsafe code"
+                  those of a terminal do neither, and unsafe code is for sys/resident.rs alone"
     )]
     pub(super) fn new(device: T) -> io::Result<Self> {
         let flags = OFlag::from_bits_retain(fcntl(&device, FcntlArg::F_GETFL)?);

@@ -4,6 +4,7 @@
 //! counts on during suspend, so comparing it with the monotonic clock shows that the machine
 //! slept; the monotonic clock stands still in suspend and is what timers run on.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
@@ -13,8 +14,17 @@ use crate::base::time::{ClockReading, Timestamp};
 /// Reads the wall clock and the boot clock together.
 #[must_use]
 pub fn reading() -> ClockReading {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    ClockReading { boot: boot.trim().to_owned(), boottime: boottime(), wall: now() }
+    ClockReading { boot: boot_id().to_owned(), boottime: boottime(), wall: now() }
+}
+
+/// Which boot this is: the same as long as the process lives; empty where it cannot be read.
+#[must_use]
+pub fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        read.trim().to_owned()
+    })
 }
 
 /// The wall clock (UTC). It may jump in both directions.

@@ -19,6 +19,7 @@ pub mod process;
 pub mod processes;
 pub mod pty;
 pub mod random;
+pub mod resident;
 pub mod sealed;
 pub mod search;
 pub mod secret_line;

@@ -21,6 +21,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::directory::Parent;
 use crate::base::time::Timestamp;
+use crate::sys::clock;
 
 const PREFIX: &[u8] = b".tokensink.";
 pub(super) const TEMP_SUFFIX: &[u8] = b".tmp";
@@ -48,11 +49,8 @@ fn writer() -> &'static str {
 
 /// First eight digits of the boot id; `0` where it cannot be read.
 fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .and_then(|id| id.get(..8).map(str::to_owned))
-        .filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()))
-        .unwrap_or_else(|| "0".into())
+    let start = clock::boot_id().get(..8).filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()));
+    start.unwrap_or("0").to_owned()
 }
 
 /// Number of the PID namespace; `0` where it cannot be read.

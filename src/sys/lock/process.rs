@@ -45,11 +45,12 @@ pub struct ProcessLock {
 }
 
 impl ProcessLock {
-    /// One attempt. `since` is written into the file (mode 0600, created if missing).
+    /// One attempt. `since` is written into the file (mode 0600, created if missing). Without it nobody says who holds
+    /// it: a lock that is taken every minute shall not have the disk written every minute.
     ///
     /// # Errors
     /// `Busy` with the holder's own words; `ParentMissing`; `Io`.
-    pub fn try_acquire(path: &Path, since: Timestamp) -> Result<Self, LockError> {
+    pub fn try_acquire(path: &Path, since: Option<Timestamp>) -> Result<Self, LockError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -71,8 +72,11 @@ impl ProcessLock {
             }
             Err(errno) => return Err(LockError::io(path, errno)),
         }
-        let holder = Holder { pid: std::process::id(), since };
-        write_holder(&file, holder).map_err(|e| LockError::io(path, e))?;
+        let written = match since {
+            Some(since) => write_holder(&file, Holder { pid: std::process::id(), since }),
+            None => erase_holder(&file),
+        };
+        written.map_err(|e| LockError::io(path, e))?;
         Ok(Self { path: path.to_path_buf(), _file: file })
     }
 
@@ -82,7 +86,7 @@ impl ProcessLock {
     /// As for `try_acquire`.
     pub async fn acquire(
         path: &Path,
-        since: Timestamp,
+        since: Option<Timestamp>,
         patience: Patience,
         jitter: Jitter<'_>,
     ) -> Result<Self, LockError> {
@@ -146,6 +150,11 @@ fn read_holder(file: &File) -> Option<Holder> {
 }
 
 /// Written over, then cut: a reader never sees an empty file once one holder was there.
+/// What another release wrote, or one that died, would be told of somebody else.
+fn erase_holder(file: &File) -> io::Result<()> {
+    if file.metadata()?.len() == 0 { Ok(()) } else { file.set_len(0) }
+}
+
 fn write_holder(file: &File, holder: Holder) -> io::Result<()> {
     let mut text = serde_json::to_vec(&holder)?;
     text.push(b'\n');

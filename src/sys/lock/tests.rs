@@ -286,16 +286,23 @@ async fn a_process_lock_is_exclusive_and_can_be_asked_about_without_disturbing()
     assert!(!path.exists());
     let since = Timestamp::from_millis(1_795_199_075_831);
     let holder = Holder { pid: std::process::id(), since };
-    let lock = ProcessLock::try_acquire(&path, since).unwrap();
+    let lock = ProcessLock::try_acquire(&path, Some(since)).unwrap();
     assert_eq!(ProcessLock::probe(&path).unwrap(), Probe::Held(Some(holder)));
-    let error = ProcessLock::acquire(&path, since, brief(), &mut steady).await.unwrap_err();
+    let error = ProcessLock::acquire(&path, Some(since), brief(), &mut steady).await.unwrap_err();
     assert!(error.to_string().contains("since 2026-11-20"), "{error}");
     drop(lock);
     assert_eq!(ProcessLock::probe(&path).unwrap(), Probe::Free);
+    // One that says nothing of itself is not told in the words of the one before, and writes nothing again.
+    let lock = ProcessLock::try_acquire(&path, None).unwrap();
+    assert_eq!(ProcessLock::probe(&path).unwrap(), Probe::Held(None));
+    drop(lock);
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    drop(ProcessLock::try_acquire(&path, None).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
     // Asking again and again takes nothing away from one who really wants it.
     for _ in 0..100 {
         let _ = ProcessLock::probe(&path).unwrap();
-        ProcessLock::try_acquire(&path, since).unwrap();
+        ProcessLock::try_acquire(&path, Some(since)).unwrap();
     }
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -305,7 +312,7 @@ async fn a_process_lock_is_exclusive_and_can_be_asked_about_without_disturbing()
 async fn a_killed_process_leaves_its_lock_free() {
     let name = "sys::lock::tests::a_killed_process_leaves_its_lock_free";
     if let Some(path) = crate::sys::testing::inner() {
-        let _lock = ProcessLock::try_acquire(Path::new(&path), clock::now()).unwrap();
+        let _lock = ProcessLock::try_acquire(Path::new(&path), Some(clock::now())).unwrap();
         crate::sys::failpoint::hit("lock-held");
         return;
     }
@@ -321,7 +328,7 @@ async fn a_killed_process_leaves_its_lock_free() {
 async fn a_waiting_process_gets_the_lock_when_it_is_free() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("pass.lock");
-    let first = ProcessLock::try_acquire(&path, clock::now()).unwrap();
+    let first = ProcessLock::try_acquire(&path, Some(clock::now())).unwrap();
     let patience = Patience { total: Duration::from_secs(10), ..brief() };
     let release = async {
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -329,7 +336,7 @@ async fn a_waiting_process_gets_the_lock_when_it_is_free() {
     };
     let mut jitter = steady;
     let (second, ()) =
-        tokio::join!(ProcessLock::acquire(&path, clock::now(), patience, &mut jitter), release);
+        tokio::join!(ProcessLock::acquire(&path, Some(clock::now()), patience, &mut jitter), release);
     second.unwrap();
 }
 

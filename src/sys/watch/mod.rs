@@ -155,7 +155,7 @@ impl Watcher {
     #[expect(
         deprecated,
         reason = "the replacement is unsafe for the sake of descriptors that change or close early; \
-                  that of an `Inotify` does neither, and this program has no unsafe code"
+                  that of an `Inotify` does neither, and unsafe code is for sys/resident.rs alone"
     )]
     pub fn new() -> Result<Self, LostReason> {
         let inotify = Inotify::init().and_then(AsyncFd::new).map_err(|e| LostReason::from(&e))?;
