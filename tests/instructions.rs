@@ -19,7 +19,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+#[path = "../benches/hot_path/home.rs"]
+#[allow(dead_code, reason = "the bench uses the rest")]
+mod home;
+
+use home::Home;
 
 const RECORD: &str = "tests/instructions.txt";
 /// How far a figure may be from the record, as a share of it.
@@ -27,61 +33,28 @@ const TOLERANCE: f64 = 0.05;
 /// The same for another compiler.
 const OTHER_COMPILER: f64 = 0.25;
 
-/// A made-up home that is worked on by the release program.
-struct Home {
-    dir: tempfile::TempDir,
-    rotations: u32,
+/// A home without anything in it, so that every run finds the same.
+fn bare(configuration: impl FnOnce(&mut Home) -> String) -> Home {
+    let mut home = Home::new(&std::env::temp_dir(), "count");
+    let configuration = configuration(&mut home);
+    home.configure(&configuration);
+    home
 }
 
-impl Home {
-    /// With `count` secret files, or the store of `count` profiles, as sinks.
-    fn new(configuration: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [".claude", ".config/tokensink", ".openclaw/credentials", "stack", "secrets"] {
-            std::fs::create_dir_all(dir.path().join(name)).unwrap();
-        }
-        let text = format!("[[login]]\nid = \"claude\"\nprovider = \"claude\"\n{configuration}");
-        std::fs::write(dir.path().join(".config/tokensink/tokensink.toml"), text).unwrap();
-        let mut home = Self { dir, rotations: 0 };
-        home.rotate();
-        home
-    }
+fn settle(home: &Home) {
+    let output = home.command(&program()).arg("sync").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
 
-    fn rotate(&mut self) {
-        self.rotations += 1;
-        // As many digits in every run: 2100 and a little.
-        let document = serde_json::json!({"claudeAiOauth": {
-            "accessToken": format!("sk-ant-oat01-count-{:06}-{}", self.rotations, "made-up-".repeat(9)),
-            "refreshToken": format!("sk-ant-ort01-count-{:06}-{}", self.rotations, "made-up-".repeat(9)),
-            "expiresAt": 4_102_444_800_000_u64 + u64::from(self.rotations),
-            "scopes": ["user:inference", "user:profile"],
-            "subscriptionType": "max",
-        }});
-        std::fs::write(self.dir.path().join(".claude/.credentials.json"), document.to_string()).unwrap();
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env_clear().env("HOME", self.dir.path()).env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command
-    }
-
-    fn settle(&self) {
-        let output = self.command(program()).arg("sync").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Instructions of one run.
-    fn count(&self, arguments: &[&str]) -> u64 {
-        let mut command = self.command("valgrind");
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program()).args(arguments);
-        let output = command.output().expect("this test needs valgrind");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        let total = said.lines().find_map(|line| line.split_once("Collected : ")).expect("a count").1;
-        total.trim().parse().unwrap()
-    }
+/// Instructions of one run.
+fn count(home: &Home, arguments: &[&str]) -> u64 {
+    let mut command = home.command(Path::new("valgrind"));
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program()).args(arguments);
+    let output = command.output().expect("this test needs valgrind");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let total = said.lines().find_map(|line| line.split_once("Collected : ")).expect("a count").1;
+    total.trim().parse().unwrap()
 }
 
 fn program() -> PathBuf {
@@ -92,63 +65,24 @@ fn program() -> PathBuf {
     program
 }
 
-fn secret_files(count: usize) -> String {
-    let mut text = String::new();
-    for n in 0..count {
-        let _ = write!(
-            text,
-            "[[sink]]\nid = \"s{n}\"\nlogin = \"claude\"\nkind = \"secret-file\"\npath = \"~/secrets/{n}.json\"\n"
-        );
-    }
-    text
-}
-
-const THREE: &str = "[[sink]]\nid = \"oauth\"\nlogin = \"claude\"\nkind = \"oauth-json\"\n\
-    path = \"~/.openclaw/credentials/oauth.json\"\n\
-    [[sink]]\nid = \"env\"\nlogin = \"claude\"\nkind = \"env-file\"\npath = \"~/stack/.env\"\nkey = \"TOKEN\"\n\
-    [[sink]]\nid = \"secret\"\nlogin = \"claude\"\nkind = \"secret-file\"\npath = \"~/secrets/claude.json\"\n";
-
-/// A store as OpenClaw writes it, with `count` entries, one of which is ours.
-fn store_of(home: &Home, count: usize) {
-    let agent = home.dir.path().join(".openclaw/agents/main/agent");
-    std::fs::create_dir_all(&agent).unwrap();
-    let meta = r#"{"meta": {"lastTouchedVersion": "2026.2.9"}}"#;
-    std::fs::write(home.dir.path().join(".openclaw/openclaw.json"), meta).unwrap();
-    let entries: serde_json::Map<String, serde_json::Value> = (1..count)
-        .map(|n| {
-            let entry = serde_json::json!({
-                "type": "oauth", "provider": "anthropic", "access": format!("sk-ant-oat01-other-{n}"),
-                "refresh": format!("sk-ant-ort01-other-{n}"), "expires": 1_900_000_000_000_u64,
-            });
-            (format!("anthropic:p{n}"), entry)
-        })
-        .collect();
-    let document = serde_json::json!({"version": 1, "profiles": entries});
-    std::fs::write(agent.join("auth-profiles.json"), serde_json::to_string_pretty(&document).unwrap())
-        .unwrap();
-}
-
 fn measured() -> BTreeMap<&'static str, u64> {
     let mut found = BTreeMap::new();
-    let mut three = Home::new(THREE);
-    three.settle();
-    found.insert("sync, nothing to do, 3 sinks", three.count(&["sync"]));
-    found.insert("status --json, 3 sinks", three.count(&["status", "--json"]));
+    let mut three = bare(|home| home.three_sinks());
+    settle(&three);
+    found.insert("sync, nothing to do, 3 sinks", count(&three, &["sync"]));
+    found.insert("status --json, 3 sinks", count(&three, &["status", "--json"]));
     three.rotate();
-    found.insert("sync, a rotation to 3 sinks", three.count(&["sync"]));
+    found.insert("sync, a rotation to 3 sinks", count(&three, &["sync"]));
 
-    let mut many = Home::new(&secret_files(100));
-    many.settle();
+    let mut many = bare(|home| home.many_sinks(100));
+    settle(&many);
     many.rotate();
-    found.insert("sync, a rotation to 100 secret files", many.count(&["sync"]));
+    found.insert("sync, a rotation to 100 secret files", count(&many, &["sync"]));
 
-    let profiles = "[[sink]]\nid = \"store\"\nlogin = \"claude\"\nkind = \"auth-profiles\"\n\
-                    state_dir = \"~/.openclaw\"\nprofile = \"anthropic:default\"\n";
-    let mut store = Home::new(profiles);
-    store_of(&store, 1000);
-    store.settle();
+    let mut store = bare(|home| home.store_of(1000));
+    settle(&store);
     store.rotate();
-    found.insert("sync, a rotation to a store of 1,000 profiles", store.count(&["sync"]));
+    found.insert("sync, a rotation to a store of 1,000 profiles", count(&store, &["sync"]));
     found
 }
 

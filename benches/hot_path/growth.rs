@@ -51,29 +51,8 @@ fn sinks(options: &Options, table: &mut Table, count: usize) {
 
 fn profiles(options: &Options, table: &mut Table, count: usize) {
     let mut home = Home::new(&options.dir, "profiles");
-    let state_dir = home.root.join(".openclaw");
-    let agent = state_dir.join("agents/main/agent");
-    std::fs::create_dir_all(&agent).unwrap();
-    std::fs::write(state_dir.join("openclaw.json"), r#"{"meta": {"lastTouchedVersion": "2026.2.9"}}"#)
-        .unwrap();
-    // Pretty-printed, as OpenClaw writes it.
-    let mut entries = serde_json::Map::new();
-    for n in 1..count {
-        let entry = serde_json::json!({
-            "type": "oauth", "provider": "anthropic", "access": format!("sk-ant-oat01-other-{n}"),
-            "refresh": format!("sk-ant-ort01-other-{n}"), "expires": 1_900_000_000_000_u64, "email": "a@example.org",
-        });
-        entries.insert(format!("anthropic:p{n}"), entry);
-    }
-    let store = agent.join("auth-profiles.json");
-    let document = serde_json::json!({"version": 1, "profiles": entries});
-    std::fs::write(&store, serde_json::to_string_pretty(&document).unwrap()).unwrap();
-    home.sinks = vec![store];
-    home.configure(&format!(
-        "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[[sink]]\nid = \"store\"\nlogin = \"claude\"\n\
-         kind = \"auth-profiles\"\nstate_dir = \"{}\"\nprofile = \"anthropic:default\"\n",
-        state_dir.display()
-    ));
+    let configuration = home.store_of(count);
+    home.configure(&configuration);
     let figure = carried(options, &mut home);
     let after: serde_json::Value = serde_json::from_slice(&std::fs::read(&home.sinks[0]).unwrap()).unwrap();
     assert_eq!(after["profiles"].as_object().unwrap().len(), count, "a profile was lost");

@@ -1,5 +1,5 @@
 //! A home directory for one contender: a credentials file that rotates, three sinks in three
-//! directories, and the daemon in it.
+//! directories, and the daemon in it. `tests/instructions.rs` works in such homes as well.
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixDatagram;
@@ -92,6 +92,33 @@ impl Home {
             }
         }
         text
+    }
+
+    /// A store of OpenClaw's with `count` profiles, one of which becomes the sink; its configuration.
+    pub fn store_of(&mut self, count: usize) -> String {
+        let state_dir = self.root.join(".openclaw");
+        let agent = state_dir.join("agents/main/agent");
+        std::fs::create_dir_all(&agent).unwrap();
+        let meta = r#"{"meta": {"lastTouchedVersion": "2026.2.9"}}"#;
+        std::fs::write(state_dir.join("openclaw.json"), meta).unwrap();
+        let mut entries = serde_json::Map::new();
+        for n in 1..count {
+            let entry = serde_json::json!({
+                "type": "oauth", "provider": "anthropic", "access": format!("sk-ant-oat01-other-{n}"),
+                "refresh": format!("sk-ant-ort01-other-{n}"), "expires": 1_900_000_000_000_u64, "email": "a@example.org",
+            });
+            entries.insert(format!("anthropic:p{n}"), entry);
+        }
+        let store = agent.join("auth-profiles.json");
+        let document = serde_json::json!({"version": 1, "profiles": entries});
+        // Pretty-printed, as OpenClaw writes it.
+        std::fs::write(&store, serde_json::to_string_pretty(&document).unwrap()).unwrap();
+        self.sinks = vec![store];
+        format!(
+            "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n[[sink]]\nid = \"store\"\nlogin = \"claude\"\n\
+             kind = \"auth-profiles\"\nstate_dir = \"{}\"\nprofile = \"anthropic:default\"\n",
+            state_dir.display()
+        )
     }
 
     pub fn configure(&self, text: &str) {
