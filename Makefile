@@ -45,7 +45,7 @@ bench: TEST_TOOLS += incrond:incron
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path -- $(BENCH_OPTIONS)
 
-.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages soak \
+.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages soak mutants \
 	install uninstall notices packages source
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes.
@@ -119,6 +119,12 @@ test-long: setup
 SOAK_SECONDS ?= 3600
 soak: build setup
 	TOKENSINK_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test soak -- --nocapture
+
+# Changes the parts that decide, one place at a time, and asks the tests whether they see it. SHARD=1/20 takes a twentieth.
+SHARD ?= 0/1
+mutants:
+	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
+	$(CARGO) mutants --config tests/mutants.toml --no-shuffle --shard $(SHARD) --sharding round-robin --output "$(CARGO_TARGET_DIR)"
 
 # The whole matrix, one release after the other; `make test` has a few of them. RELEASES="2026.7.1" picks some.
 test-openclaw: setup
