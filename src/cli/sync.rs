@@ -22,6 +22,7 @@ use crate::daemon::apply::{self, Attempt, Waiting};
 use crate::daemon::delivery;
 use crate::daemon::fetch;
 use crate::daemon::pass::{self, PassError, PassReport, Passes, Written};
+use crate::daemon::recovery;
 use crate::daemon::settle::Settling;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
@@ -165,6 +166,8 @@ pub(super) async fn carry_out(
     if let Some(login) = accepted {
         accept(login, world, state, &key).await?;
     }
+    // A running daemon did it when it started; without one nobody else does.
+    recovery::recover(world, state).await;
     for login in &world.settings.logins {
         fetch::fetch(world, state, login).await;
     }

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod model;
 pub mod order;
 pub mod pass;
+pub mod recovery;
 pub mod refresh;
 pub mod run;
 pub mod seal;

@@ -1,7 +1,6 @@
 //! The daemon's loop. One task owns everything; events are hints, each turn looks at the world
 //! again. The watchdog is fed only at the end of a completed turn.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -28,6 +27,7 @@ use crate::daemon::journal;
 use crate::daemon::look;
 use crate::daemon::metrics::Textfile;
 use crate::daemon::pass::{PassReport, Passes};
+use crate::daemon::recovery;
 use crate::daemon::settle::Settling;
 use crate::daemon::store::{StateDir, StoreError};
 use crate::daemon::supervisor::Supervisor;
@@ -37,7 +37,7 @@ use crate::sys::alarm::{Alarm, ClockWatch};
 use crate::sys::lock::{LockError, ProcessLock};
 use crate::sys::paths::Surroundings;
 use crate::sys::watch::{self, FsKind, Hint, Watcher};
-use crate::sys::{atomic_file, clock, resident};
+use crate::sys::{clock, resident};
 
 /// The first event is followed at once; those that come within this time of a turn wait for its
 /// end and make one turn together: the renames of a pass come back as events of our own, and a
@@ -110,7 +110,7 @@ pub async fn run(start: Start) -> Result<(), DaemonError> {
     state.load().map_err(DaemonError::Store)?;
     let key = state.key_or_create().map_err(DaemonError::Store)?;
     let mut daemon = Daemon::new(start, world, state, key)?;
-    daemon.recover();
+    recovery::recover(&daemon.world, &daemon.state).await;
     daemon.turn().await?;
     let settings = &daemon.world.settings;
     journal::started(
@@ -228,29 +228,6 @@ impl Daemon {
         daemon.watch();
         daemon.hearing.set(&daemon.world);
         Ok(daemon)
-    }
-
-    /// Removes what a crash of ours left beside the targets, and completes rewrites in place.
-    fn recover(&self) {
-        const FOREIGN_AGE: Duration = Duration::from_secs(600);
-        let targets = self.world.watched();
-        let mut directories: BTreeSet<PathBuf> =
-            targets.iter().filter_map(|p| p.parent().map(PathBuf::from)).collect();
-        directories.extend(self.state.directories());
-        for path in targets {
-            if let Err(error) = atomic_file::recover(&path, &|document| !document.is_empty()) {
-                tracing::warn!("failed to complete an interrupted write, keeping its copy: {error}");
-            }
-        }
-        for directory in directories {
-            match atomic_file::remove_stale_temps(&directory, FOREIGN_AGE, clock::now()) {
-                Ok(removed) if !removed.is_empty() => {
-                    tracing::debug!(directory = %directory.display(), count = removed.len(), "temporary files removed");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!("{} not cleaned: {error}", directory.display()),
-            }
-        }
     }
 
     /// Watches the files that matter now: agents of a gateway come and go.

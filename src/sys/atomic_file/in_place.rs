@@ -2,13 +2,14 @@
 //! (a single-file bind mount, as containers have them) answers EBUSY or EXDEV.
 //!
 //! Readers may see a half-written file here; nothing can prevent it. What is prevented is a
-//! loss: the complete new content lies beside the target, named and synced, until the target is
-//! complete and synced; space for growth is reserved first, and a write that breaks off puts the
-//! old bytes back. The file is never truncated before its new content is in it.
+//! loss: the complete new content and the old one lie beside the target, named and synced, until the
+//! target is complete and synced; space for growth is reserved first, and a write that breaks off puts
+//! the old bytes back. The file is never truncated before its new content is in it. With both beside
+//! it a torn target is told from one that somebody wrote since, whatever its format is.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -18,8 +19,8 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
 
-use super::observe::{Present, read_at, read_file, resolve};
-use super::temp::{self, COPY_SUFFIX, Writer};
+use super::observe::{Present, ReadFailure, read_at, read_file, resolve};
+use super::temp::{self, BEFORE_SUFFIX, COPY_SUFFIX, Writer};
 use super::{Digest, Parent, Staged, WriteError, WriteErrorKind};
 use crate::base::secret::Document;
 use crate::sys::failpoint;
@@ -32,6 +33,7 @@ pub(super) fn rewrite(staged: &mut Staged, dir: &OwnedFd, old: Present) -> Resul
         return Err(staged.fail("compare", WriteErrorKind::Changed));
     }
     drop(old);
+    let before = Before::keep(staged, dir, &current.document)?;
 
     // The copy gets a name of its own, so that a cleaner of temporary files leaves it alone.
     let copy = temp::copy_name(&staged.temp);
@@ -47,8 +49,9 @@ pub(super) fn rewrite(staged: &mut Staged, dir: &OwnedFd, old: Present) -> Resul
     if let Err(error) = overwrite(&file, &new.document, current.document.len()) {
         let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
         if restore(&file, &current.document).is_err() {
-            // The copy is the only whole content now: it stays.
+            // The copy is the only whole content now: it stays, and what tells that it does.
             staged.done = true;
+            before.leave();
             let copy = staged.parent.path().join(&staged.temp);
             return Err(staged.fail("write in place", WriteErrorKind::HalfWritten { copy, errno }));
         }
@@ -59,6 +62,37 @@ pub(super) fn rewrite(staged: &mut Staged, dir: &OwnedFd, old: Present) -> Resul
     let _ = unlinkat(dir, staged.temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
     staged.done = true;
     dressed
+}
+
+/// What the target held, beside it; removed when this is dropped, after the copy.
+struct Before<'a> {
+    dir: &'a OwnedFd,
+    name: OsString,
+}
+
+impl<'a> Before<'a> {
+    fn keep(staged: &Staged, dir: &'a OwnedFd, old: &Document) -> Result<Self, WriteError> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let before = Self { dir, name: temp::before_name(&staged.temp) };
+        let mut file = openat(dir, before.name.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map(File::from)
+            .map_err(|e| staged.fail("keep what was there", e))?;
+        let written = file.write_all(old.expose()).and_then(|()| file.sync_all());
+        written.map_err(|e| staged.fail("keep what was there", &e))?;
+        Ok(before)
+    }
+
+    fn leave(mut self) {
+        self.name.clear();
+    }
+}
+
+impl Drop for Before<'_> {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            let _ = unlinkat(self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
 }
 
 fn open_target(dir: &OwnedFd, name: &OsString) -> Result<File, Errno> {
@@ -129,56 +163,84 @@ fn dress(file: &File, staged: &Staged, mode: u32, uid: u32, gid: u32) -> Result<
 pub enum Recovery {
     /// No rewrite of this file was interrupted.
     Nothing,
-    /// The target was sound (not begun, complete, or written by somebody since): the copy is gone.
+    /// The target was whole (not begun, complete, or written by somebody since): the copy is gone.
     Discarded,
     /// The target was torn and has been completed from the copy.
     Completed,
 }
 
 /// Completes an in-place rewrite of `path` that a crash or a failing device interrupted. To be
-/// called before the first pass and after `HalfWritten`, never beside a commit of the same file:
-/// until then the copy may be the only whole content. `is_sound`
-/// says whether a content is a whole document of its format (it parses): a sound target is newer
-/// than the copy and wins.
+/// called before the first pass, never beside a commit of the same file: until then the copy may be
+/// the only whole content. A target that is no mixture of the old and the new content was written by
+/// somebody since, and wins.
 ///
 /// # Errors
 /// As for writing; the copy is kept then.
-pub fn recover(path: &Path, is_sound: &dyn Fn(&Document) -> bool) -> Result<Recovery, WriteError> {
+pub fn recover(path: &Path) -> Result<Recovery, WriteError> {
     let fail = |step, kind: WriteErrorKind| WriteError::new(path, step, kind);
     let Ok(target) = resolve(path) else { return Ok(Recovery::Nothing) };
     let Ok(entries) = std::fs::read_dir(&target.parent) else { return Ok(Recovery::Nothing) };
+    let names: Vec<OsString> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     // A copy from another boot is as dead as one from a dead process: a rewrite takes
     // milliseconds, and the pass lock keeps a second writer of the same user out.
-    let copies: Vec<OsString> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name()))
-        .filter(|name| match temp::judge(name, Some(&target.name), COPY_SUFFIX) {
+    let left_with = |suffix: &[u8]| {
+        let is_left = |name: &&OsString| match temp::judge(name, Some(&target.name), suffix) {
             Writer::Dead | Writer::Unknown => true,
             // Our own, from a rewrite that broke off: `HalfWritten`.
             Writer::Alive => temp::is_own(name),
             Writer::NotOurs => false,
-        })
-        .collect();
-    if copies.is_empty() {
+        };
+        names.iter().filter(is_left).collect::<Vec<_>>()
+    };
+    let (copies, befores) = (left_with(COPY_SUFFIX), left_with(BEFORE_SUFFIX));
+    if copies.is_empty() && befores.is_empty() {
         return Ok(Recovery::Nothing);
     }
     let (_, dir) = Parent::open(&target.parent).map_err(|e| fail("open the directory", e.into()))?;
+    let remove = |name: &OsString| {
+        unlinkat(&dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir)
+            .map_err(|e| fail("remove the copy", e.into()))
+    };
     let mut outcome = Recovery::Discarded;
     for name in copies {
-        let copy = read_at(&dir, &name).map_err(|e| fail("read the copy", e.as_write_error()))?;
+        let copy = read_at(&dir, name).map_err(|e| fail("read the copy", e.as_write_error()))?;
         if copy.uid != nix::unistd::geteuid().as_raw() && copy.uid != owner_of(&dir, &target.name) {
             continue;
         }
         let mut file = open_target(&dir, &target.name).map_err(|e| fail("open in place", e.into()))?;
         let current = read_file(&mut file).map_err(|e| fail("compare", e.as_write_error()))?;
-        if current.document != copy.document && !is_sound(&current.document) && is_sound(&copy.document) {
+        let before = temp::before_name(name);
+        // It is made before the copy and removed after it.
+        let old = match read_at(&dir, &before) {
+            Ok(old) => Some(old.document),
+            Err(ReadFailure { errno: Some(Errno::ENOENT), .. }) => None,
+            Err(failure) => return Err(fail("read what was there", failure.as_write_error())),
+        };
+        if old.is_some_and(|old| is_torn(&current.document, &old, &copy.document)) {
             overwrite(&file, &copy.document, current.document.len())
                 .map_err(|e| fail("write in place", WriteErrorKind::from(&e)))?;
             outcome = Recovery::Completed;
         }
-        unlinkat(&dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir)
-            .map_err(|e| fail("remove the copy", e.into()))?;
+        remove(name)?;
+    }
+    for name in befores {
+        remove(name)?;
     }
     Ok(outcome)
+}
+
+/// Whether every byte is one of the old content, or of the new one, or one of the zeros that reserved
+/// the room for it, while the whole is neither.
+fn is_torn(current: &Document, old: &Document, new: &Document) -> bool {
+    let (current, old, new) = (current.expose(), old.expose(), new.expose());
+    let is_ours = |(at, byte): (usize, &u8)| {
+        let was = old.get(at).copied().unwrap_or_default();
+        *byte == was || new.get(at) == Some(byte)
+    };
+    current != old
+        && current != new
+        && (old.len().min(new.len())..=old.len().max(new.len())).contains(&current.len())
+        && current.iter().enumerate().all(is_ours)
 }
 
 fn owner_of(dir: &OwnedFd, name: &OsString) -> u32 {

@@ -6,7 +6,7 @@
 //! a reboot, from a container on a shared volume, from another host on a network file system)
 //! cannot be judged and goes by age. A lock on the file would need an open descriptor per staged
 //! file and means nothing on network file systems. `.copy` in place of `.tmp` is the verified
-//! copy of an in-place rewrite; only `recover` removes those.
+//! copy of an in-place rewrite, `.before` what was there; only `recover` removes those.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -26,6 +26,7 @@ use crate::sys::clock;
 const PREFIX: &[u8] = b".tokensink.";
 pub(super) const TEMP_SUFFIX: &[u8] = b".tmp";
 pub(super) const COPY_SUFFIX: &[u8] = b".copy";
+pub(super) const BEFORE_SUFFIX: &[u8] = b".before";
 
 /// A name has at most 255 bytes; prefix, writer and suffix need up to 75 of them.
 const MAX_TARGET: usize = 160;
@@ -91,6 +92,13 @@ pub(super) fn name_for(target: &OsStr) -> Result<OsString, Errno> {
 pub(super) fn copy_name(temp: &OsStr) -> OsString {
     let stem = temp.as_bytes().strip_suffix(TEMP_SUFFIX).unwrap_or(temp.as_bytes());
     OsString::from_vec([stem, COPY_SUFFIX].concat())
+}
+
+/// The name of what the target held, beside the temporary file or copy of that name.
+pub(super) fn before_name(beside: &OsStr) -> OsString {
+    let name = beside.as_bytes();
+    let stem = [TEMP_SUFFIX, COPY_SUFFIX].iter().find_map(|suffix| name.strip_suffix(*suffix));
+    OsString::from_vec([stem.unwrap_or(name), BEFORE_SUFFIX].concat())
 }
 
 /// How every temporary file of `target` begins.
