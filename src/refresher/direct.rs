@@ -248,6 +248,9 @@ impl Refresh<'_> {
             };
             let patched = match self.layout.store(file.document.expose(), spent, renewed) {
                 Ok(Store::Patched(document)) => document,
+                // Ours, of a run that did not live to see it on disk, or saw the disk fail. It is written
+                // anew: a sync that failed once succeeds the second time, and proves nothing.
+                Ok(Store::Superseded) if self.holds(&file.document, renewed) => file.document.clone(),
                 Ok(Store::Superseded) => return Ok(Ended::Adopted),
                 Err(error) => return Err(error.to_string()),
             };
@@ -345,6 +348,16 @@ impl Refresh<'_> {
         match self.read() {
             SourceReading::Ok(credential) => {
                 credential.refresh.is_some_and(|token| &self.key.fingerprint(&token) != spent)
+            }
+            _ => false,
+        }
+    }
+
+    /// True when the document holds the refresh token that the answer brought.
+    fn holds(&self, document: &Document, renewed: &Renewed) -> bool {
+        match self.layout.parse(document.expose()) {
+            SourceReading::Ok(credential) => {
+                renewed.refresh.is_some() && credential.refresh == renewed.refresh
             }
             _ => false,
         }

@@ -103,7 +103,8 @@ impl Intent {
     /// What an earlier run left.
     ///
     /// # Errors
-    /// `Unreadable` for a record that is there and makes no sense: it is never taken for none.
+    /// `Unreadable` for a record that is there and makes no sense, or whose answer is there and cannot
+    /// be read: it is never taken for none.
     pub fn find(&self) -> Result<Option<Found>, IntentError> {
         let unreadable = || IntentError::Unreadable(self.path.clone());
         let document = match atomic_file::observe(&self.path) {
@@ -113,12 +114,16 @@ impl Intent {
         };
         let value: Value = serde_json::from_slice(document.expose()).map_err(|_| unreadable())?;
         let begun = parse(&value).ok_or_else(unreadable)?;
-        let mut answers = [Some(&self.answer), self.spare.as_ref()].into_iter().flatten();
-        let answered = answers.find_map(|path| answer_in(path, &begun.spent));
-        Ok(Some(match answered {
-            Some(found) => Found { locks: begun.locks, ..found },
-            None => begun,
-        }))
+        let mut unreadable = None;
+        for path in [Some(&self.answer), self.spare.as_ref()].into_iter().flatten() {
+            match answer_in(path, &begun.spent) {
+                Ok(Some(found)) => return Ok(Some(Found { locks: begun.locks, ..found })),
+                Ok(None) => {}
+                Err(error) => unreadable = Some(error),
+            }
+        }
+        // It may be the only copy of the login: nobody makes room for another answer in its place.
+        unreadable.map_or(Ok(Some(begun)), Err)
     }
 
     /// Records that `spent` is about to be sent under these locks, and takes the room for the
@@ -198,11 +203,16 @@ impl Begun<'_> {
 }
 
 /// The answer that a file holds to the spending of `spent`. What is blank, torn or about another
-/// token is none.
-fn answer_in(path: &Path, spent: &Fingerprint) -> Option<Found> {
-    let FileState::Present(file) = atomic_file::observe(path) else { return None };
-    let value: Value = serde_json::from_slice(file.document.expose()).ok()?;
-    parse(&value).filter(|found| &found.spent == spent && found.answer.is_some())
+/// token is none; what cannot be read may be one.
+fn answer_in(path: &Path, spent: &Fingerprint) -> Result<Option<Found>, IntentError> {
+    let file = match atomic_file::observe(path) {
+        FileState::Present(file) => file,
+        FileState::Absent { .. } => return Ok(None),
+        FileState::Unreadable { .. } => return Err(IntentError::Unreadable(path.to_owned())),
+    };
+    let value: Option<Value> = serde_json::from_slice(file.document.expose()).ok();
+    let found = value.as_ref().and_then(parse);
+    Ok(found.filter(|found| &found.spent == spent && found.answer.is_some()))
 }
 
 fn document(record: &Value) -> Document {
