@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ground::{Ground, Managers, of_facts};
 use super::plan::{Facts, Plan, Runner, Step, UNIT};
-use super::record::{DropIn, Record, Unit};
+use super::record::{DropIn, Kept, Record, Unit};
 use super::tell;
 use crate::base::code::Code;
 use crate::base::secret::Document;
@@ -106,7 +106,8 @@ impl Work<'_> {
         self.record.drop_in = Some(DropIn { path: file.to_owned(), text: text.to_owned() });
         self.record.save(self.state)?;
         if let Err(why) = write(file, text) {
-            self.record.drop_in = None;
+            // One that is there all the same, on a disk that failed afterwards, is ours to take back.
+            self.record.drop_in.take_if(|drop_in| drop_in.kept() != Kept::Ours);
             return self.record.save(self.state).and(Err(why));
         }
         output::print(&format!("wrote     {}\n", file.display()));

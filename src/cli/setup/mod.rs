@@ -110,7 +110,10 @@ async fn set_up(arguments: &SetupArguments, ground: &Ground) -> Exit {
     };
     manage(&mut settings, agreed.manage && is_new);
     let text = drop_in::render(&settings);
-    let record = Record::load(&state);
+    let record = match Record::load(&state) {
+        Ok(record) => record,
+        Err(why) => return output::failure(format_args!("{why}; nothing was changed"), Exit::Failed),
+    };
     output::print("\n");
     let mut work = Work {
         ground,

@@ -78,21 +78,29 @@ impl Unit {
 }
 
 impl Record {
-    /// What is remembered; nothing when there is no record, or none that can be read.
-    pub fn load(state: &StateDir) -> Self {
+    /// What is remembered; nothing when there is no record.
+    ///
+    /// # Errors
+    /// For a record that is there and cannot be read: taken for none, what it says would be forgotten.
+    pub fn load(state: &StateDir) -> Result<Self, String> {
+        let path = state.setup();
+        let failed = |why: &dyn std::fmt::Display| format!("{}, what was set up here: {why}", path.display());
         // No secret is in it: a plain reading will do.
-        let bytes = std::fs::read(state.setup()).unwrap_or_default();
-        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let value: Value = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(failed(&error)),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(&error))?,
+        };
         let text = |at: &str| value.pointer(at).and_then(Value::as_str).map(str::to_owned);
         let flag = |at: &str| value.pointer(at).and_then(Value::as_bool).unwrap_or_default();
         let units = value.get("replaced").and_then(Value::as_array);
         let drop_in = text("/drop_in/path").zip(text("/drop_in/text"));
-        Self {
+        Ok(Self {
             drop_in: drop_in.map(|(path, text)| DropIn { path: path.into(), text }),
             unit: value.get("unit").and_then(Unit::read),
             linger: flag("/linger"),
             replaced: units.into_iter().flatten().filter_map(Unit::read).collect(),
-        }
+        })
     }
 
     /// Remembers it; an empty record is removed.
@@ -141,7 +149,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written_and_an_empty_one_is_no_file() {
         let home = tempfile::tempdir().unwrap();
         let state = StateDir::of(&Surroundings { home: home.path().to_owned(), variables: [].into() });
-        assert_eq!(Record::load(&state), Record::default());
+        assert_eq!(Record::load(&state), Ok(Record::default()));
         let mut record = Record {
             drop_in: Some(DropIn { path: home.path().join("a b"), text: "x = \"1\"\n".to_owned() }),
             unit: Some(Unit { name: "a.service".to_owned(), system: true, enabled: true, started: false }),
@@ -155,10 +163,13 @@ mod tests {
         };
         for _ in 0..2 {
             record.save(&state).unwrap();
-            assert_eq!(Record::load(&state), record);
+            assert_eq!(Record::load(&state).as_ref(), Ok(&record));
             record = Record { unit: None, ..record };
         }
         Record::default().save(&state).unwrap();
         assert!(!state.setup().exists());
+        // One that cannot be understood is never taken for none.
+        state.replace(&state.setup(), &Document::new(b"{\"drop_in\": ".to_vec())).unwrap();
+        assert!(Record::load(&state).is_err());
     }
 }

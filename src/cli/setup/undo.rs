@@ -30,7 +30,10 @@ pub(super) fn run(ground: &Ground, only: Option<&Path>) -> Exit {
         Ok((world, _)) => world,
         Err(errors) => return output::failure(load::lines(&errors), Exit::Failed),
     };
-    let mut record = Record::load(&state);
+    let mut record = match Record::load(&state) {
+        Ok(record) => record,
+        Err(why) => return output::failure(why, Exit::Failed),
+    };
     let ours = ours(&record, &ground.surroundings);
     let managed = |sink: &SinkKind| matches!(sink, SinkKind::OpenClaw { manage: true, .. });
     let others = world.settings.sinks.iter().find(|s| managed(&s.kind) && !ours.contains(s.id.as_str()));
