@@ -21,7 +21,7 @@ use crate::base::time::Timestamp;
 use crate::core::clock::Judgement;
 use crate::core::health;
 use crate::core::memory::{FindingChanges, Memory};
-use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, Write, WriteReason};
+use crate::core::model::{Delivery, Observed, Plan, Rotation, TargetId, TargetState, Write, WriteReason};
 use crate::core::plan;
 use crate::core::unauthorized::{self, Step};
 use crate::core::windows::StoreLockKind;
@@ -206,7 +206,13 @@ impl Passes<'_> {
         if memory != before {
             self.state.save(&mut memory)?;
         }
-        let Done { rotations, written, failed, .. } = done;
+        let Done { rotations, written, mut failed, .. } = done;
+        // What failed in one round and was made good in the next has not failed.
+        failed.retain(|failed| {
+            let state =
+                plan.targets.iter().find(|target| target.id == failed.target).map(|target| &target.state);
+            state != Some(&TargetState::Current)
+        });
         let observed = seen.observed;
         let report = PassReport {
             rotations,
@@ -379,7 +385,7 @@ impl Passes<'_> {
 
     /// Notes which targets hold the current generation, so that a later overwrite is recognised.
     fn note_current(&self, plan: &Plan, seen: &Observation, memory: &mut Memory) {
-        use crate::core::model::{TargetContent, TargetState};
+        use crate::core::model::TargetContent;
         for verdict in plan.targets.iter().filter(|t| t.state == TargetState::Current) {
             let is_file = seen.places.get(&verdict.id).is_some_and(|place| {
                 !matches!(place.observed.content, TargetContent::Delivery | TargetContent::Handed)
