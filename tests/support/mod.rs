@@ -22,4 +22,5 @@ pub mod provider;
 pub mod remote;
 pub mod run;
 pub mod screen;
+pub mod strace;
 pub mod world;
