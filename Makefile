@@ -26,15 +26,15 @@ TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nse
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
 	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client \
 	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace valgrind:valgrind \
-	dh:debhelper lintian:lintian rpmbuild:rpm promtool:prometheus
+	mkfs.ext4:e2fsprogs dh:debhelper lintian:lintian rpmbuild:rpm promtool:prometheus
 
 # Where tools and test fixtures are kept between runs.
 TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)
 DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/cargo-deny)
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
-SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange instructions login openclaw_container openclaw_json \
-	openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races soak views
+SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange instructions kill_matrix login openclaw_container \
+	openclaw_json openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races soak views
 
 .DEFAULT_GOAL := build
 
