@@ -15,6 +15,7 @@
     missing_docs,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::duplicate_mod, reason = "the stage looks with eyes of its own")]
 
 #[path = "support/stage.rs"]
 mod stage;
