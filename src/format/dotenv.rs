@@ -43,8 +43,8 @@ pub fn held(bytes: &[u8], key: &str) -> Result<Option<Secret>, FormatError> {
 /// new last line.
 ///
 /// # Errors
-/// `TooLarge`; `WouldEmpty` for a blank secret; `Unquotable` for a value with control characters,
-/// or a key that is not a variable name.
+/// `TooLarge`; `WouldEmpty` for a blank secret; `Unquotable` for a value with control characters, a
+/// key that is not a variable name, or a value in quotes behind a quote that is never closed.
 pub fn edit(existing: Option<&[u8]>, key: &str, secret: &Secret) -> Result<Edit, FormatError> {
     let bytes = existing.unwrap_or_default();
     within_limit(bytes)?;
@@ -58,14 +58,24 @@ pub fn edit(existing: Option<&[u8]>, key: &str, secret: &Secret) -> Result<Edit,
         let detail = format!("the value for {key} holds a control character");
         return Err(FormatError::new(FormatErrorKind::Unquotable, detail));
     }
-    let Some(assignment) = effective(bytes, key) else { return Ok(appended(bytes, key, secret)) };
-    if decoded(bytes, &assignment).as_ref() == Some(secret) {
-        return Ok(Edit::Unchanged);
+    let document = match effective(bytes, key) {
+        None => appended(bytes, key, secret),
+        Some(assignment) if decoded(bytes, &assignment).as_ref() == Some(secret) => {
+            return Ok(Edit::Unchanged);
+        }
+        Some(assignment) => {
+            let value = quoted(secret, assignment.quoting);
+            let before = bytes.get(..assignment.value.start).unwrap_or_default();
+            let after = bytes.get(assignment.value.end..).unwrap_or_default();
+            joined(&[before, value.as_bytes(), after])
+        }
+    };
+    // A quote that nothing closed so far would end at the first one of ours, and take the line with it.
+    if held(document.expose(), key)?.as_ref() != Some(secret) {
+        let detail = format!("a quote above {key} is never closed");
+        return Err(FormatError::new(FormatErrorKind::Unquotable, detail));
     }
-    let value = quoted(secret, assignment.quoting);
-    let before = bytes.get(..assignment.value.start).unwrap_or_default();
-    let after = bytes.get(assignment.value.end..).unwrap_or_default();
-    Ok(Edit::between(existing, joined(&[before, value.as_bytes(), after])))
+    Ok(Edit::Changed(document))
 }
 
 /// Removes the line of the last assignment of `key`; every other byte stays.
@@ -82,12 +92,12 @@ pub fn remove(bytes: &[u8], key: &str) -> Result<Edit, FormatError> {
     Ok(Edit::Changed(joined(&kept)))
 }
 
-fn appended(bytes: &[u8], key: &str, secret: &Secret) -> Edit {
+fn appended(bytes: &[u8], key: &str, secret: &Secret) -> Document {
     let newline: &[u8] = if bytes.windows(2).any(|pair| pair == b"\r\n") { b"\r\n" } else { b"\n" };
     let ended = bytes.is_empty() || bytes == BOM || bytes.ends_with(b"\n");
     let first: &[u8] = if ended { b"" } else { newline };
     let value = quoted(secret, Quoting::None);
-    Edit::Changed(joined(&[bytes, first, key.as_bytes(), b"=", value.as_bytes(), newline]))
+    joined(&[bytes, first, key.as_bytes(), b"=", value.as_bytes(), newline])
 }
 
 fn joined(parts: &[&[u8]]) -> Document {
