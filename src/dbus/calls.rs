@@ -49,18 +49,33 @@ const STANDARD: &str = r#"  <interface name="org.freedesktop.DBus.Peer">
 
 /// A call that means something.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub enum Call {
+    /// Whether we are there.
     Ping,
+    /// The description of an object, which is the answer.
     Introspect(String),
+    /// One property.
     Get(&'static str),
+    /// All of them.
     GetAll,
+    /// A pass.
     Sync,
+    /// A report.
     Status,
-    Refresh { login: String, is_forced: bool },
+    /// A refresh.
+    Refresh {
+        /// Of which login; not checked yet, and bounded.
+        login: String,
+        /// Although it is not due.
+        is_forced: bool,
+    },
 }
 
 /// Reads a method call.
-pub(super) fn read(message: &Message) -> Result<Call, Refusal> {
+///
+/// # Errors
+/// What is wrong with it, in the bus's own words.
+pub fn read(message: &Message) -> Result<Call, Refusal> {
     let header = message.header();
     let path = header.path().map_or("", |path| path.as_str());
     let member = header.member().map_or("", |member| member.as_str());

@@ -5,7 +5,7 @@
 //! Calls are dispatched by hand: zbus's object server would be a second table of what that file says.
 //! A bus is for one user; others cannot connect to it. Its callers are not trusted all the same.
 
-mod calls;
+pub mod calls;
 mod session;
 
 use std::time::Duration;

@@ -87,7 +87,8 @@ impl Profiles {
 }
 
 /// Reads the answer; every text in it is bounded and of one line.
-fn said(stdout: &[u8], exit: i32) -> Option<Said> {
+#[must_use]
+pub fn said(stdout: &[u8], exit: i32) -> Option<Said> {
     let Answer { auth } = serde_json::from_slice(stdout).ok()?;
     let word = |text: &str| text.chars().filter(|c| !c.is_control()).take(64).collect::<String>();
     Some(Said {
@@ -99,7 +100,8 @@ fn said(stdout: &[u8], exit: i32) -> Option<Said> {
 }
 
 /// The provider of the model that is taken by itself, and whether it has no credential.
-pub(super) fn default_provider(stdout: &[u8]) -> Option<(String, bool)> {
+#[must_use]
+pub fn default_provider(stdout: &[u8]) -> Option<(String, bool)> {
     let answer: Value = serde_json::from_slice(stdout).ok()?;
     let (provider, _) = answer.get("resolvedDefault")?.as_str()?.split_once('/')?;
     let missing = answer.pointer("/auth/missingProvidersInUse").and_then(Value::as_array);
@@ -108,7 +110,8 @@ pub(super) fn default_provider(stdout: &[u8]) -> Option<(String, bool)> {
 }
 
 /// Reads the profiles of an answer.
-fn known(stdout: &[u8]) -> Option<Vec<Known>> {
+#[must_use]
+pub fn known(stdout: &[u8]) -> Option<Vec<Known>> {
     let answer: Value = serde_json::from_slice(stdout).ok()?;
     let profiles = answer.pointer("/auth/oauth/profiles")?.as_array()?;
     let providers = answer.pointer("/auth/providers").and_then(Value::as_array).into_iter().flatten();

@@ -103,7 +103,7 @@ fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<T> {
 
 /// A message from the gateway: an event, or the answer to a request.
 #[derive(Deserialize)]
-struct Frame {
+pub struct Frame {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -116,6 +116,16 @@ struct Frame {
     payload: Value,
     #[serde(default)]
     error: Value,
+}
+
+impl Frame {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// When it is none; the text is not repeated.
+    pub fn parse(text: &str) -> Result<Self, CallError> {
+        serde_json::from_str(text).map_err(|_| unclear("its message is not what was expected"))
+    }
 }
 
 /// A message to the gateway.
@@ -223,7 +233,10 @@ fn known(door: &Door, ours: SocketAddr, theirs: SocketAddr) -> Result<(), CallEr
 }
 
 /// A hello that speaks our protocol, gives the right that was asked for, and knows the method.
-fn is_welcome(hello: &Value, protocol: u32, method: &str) -> Result<(), CallError> {
+///
+/// # Errors
+/// What of it is missing.
+pub fn is_welcome(hello: &Value, protocol: u32, method: &str) -> Result<(), CallError> {
     let lists = |list: Option<&Value>, word: &str| {
         list.and_then(Value::as_array).is_some_and(|list| list.iter().any(|entry| entry == word))
     };
@@ -258,17 +271,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
-        let frame = next(ws).await?;
-        match frame.kind.as_str() {
-            "event" => {}
-            "res" if frame.id == id && frame.ok => return Ok(Ok(frame.payload)),
-            "res" if frame.id == id => {
-                let code = frame.error.get("code").and_then(Value::as_str).unwrap_or("no code");
-                let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-                return Ok(Err(code.chars().filter(is_plain).take(64).collect()));
-            }
-            _ => return Err(unclear("it answers something that was not asked")),
+        if let Some(answer) = answer_in(next(ws).await?, id)? {
+            return Ok(answer);
         }
+    }
+}
+
+/// The answer to the request in a frame; `None` for an event.
+///
+/// # Errors
+/// When it is neither.
+pub fn answer_in(frame: Frame, id: &str) -> Result<Option<Result<Value, String>>, CallError> {
+    match frame.kind.as_str() {
+        "event" => Ok(None),
+        "res" if frame.id == id && frame.ok => Ok(Some(Ok(frame.payload))),
+        "res" if frame.id == id => {
+            let code = frame.error.get("code").and_then(Value::as_str).unwrap_or("no code");
+            let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+            Ok(Some(Err(code.chars().filter(is_plain).take(64).collect())))
+        }
+        _ => Err(unclear("it answers something that was not asked")),
     }
 }
 
@@ -288,7 +310,7 @@ where
         let Some(text) = message.as_text() else {
             return Err(unclear("it closed the connection or sent bytes"));
         };
-        return serde_json::from_str(text).map_err(|_| unclear("its message is not what was expected"));
+        return Frame::parse(text);
     }
 }
 

@@ -178,7 +178,8 @@ async fn head(stream: &mut TcpStream) -> Option<Zeroizing<String>> {
 }
 
 /// What a request is answered with, and the answer that it brought.
-fn judge(head: &str, port: u16, path: &str, state: &str) -> (Page, Option<Returned>) {
+#[must_use]
+pub fn judge(head: &str, port: u16, path: &str, state: &str) -> (Page, Option<Returned>) {
     let mut lines = head.split("\r\n");
     let mut first = lines.next().unwrap_or_default().split(' ');
     let (method, target) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
@@ -208,13 +209,20 @@ fn judge(head: &str, port: u16, path: &str, state: &str) -> (Page, Option<Return
 
 /// The pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Page {
+pub enum Page {
+    /// The answer came.
     Heard,
+    /// The answer came, and it is no.
     Refused,
+    /// It is not the answer to this attempt.
     NotTheAnswer,
+    /// Another path.
     NotFound,
+    /// Anything but GET.
     WrongMethod,
+    /// Another name, several or none.
     WrongHost,
+    /// Too long, or without an end.
     TooLarge,
 }
 

@@ -242,8 +242,14 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 
 /// `Date`, and the `Age` that a cache adds to an answer that it kept.
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    let date = httpdate::parse_http_date(text(headers, DATE)?).ok()?;
-    let age = text(headers, AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+    date_of(text(headers, DATE)?, text(headers, AGE))
+}
+
+/// The same of the two texts.
+#[must_use]
+pub fn date_of(date: &str, age: Option<&str>) -> Option<Timestamp> {
+    let date = httpdate::parse_http_date(date).ok()?;
+    let age = age.and_then(|age| age.trim().parse().ok()).unwrap_or(0);
     Some(Timestamp::from(date).after(Duration::from_secs(age)))
 }
 

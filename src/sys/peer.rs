@@ -33,7 +33,8 @@ pub fn owner(ours: SocketAddr, theirs: SocketAddr) -> io::Result<Option<u32>> {
 }
 
 /// The owner in a line of the table, if it is about the socket between these two ends.
-fn owner_in(line: &str, local: &str, remote: &str) -> Option<u32> {
+#[must_use]
+pub fn owner_in(line: &str, local: &str, remote: &str) -> Option<u32> {
     let mut columns = line.split_whitespace().skip(1);
     (columns.next()? == local && columns.next()? == remote).then_some(())?;
     // After the two ends: state, queues, timer, retransmissions.
