@@ -7,6 +7,7 @@
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
 #   make packages   deb and rpm             make test-packages installs, upgrades and removes them
 #   make source     with every crate        make soak         an hour of rotations and restarts
+#   make source     with every crate         make fuzz     FUZZ_SECONDS for each target, FUZZ_TARGETS="json config"
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
@@ -22,7 +23,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib
 datadir = $(DESTDIR)$(PREFIX)/share
 
 # What the tests need beside the Rust toolchain, as command:package (a command that is there is not installed).
-TEST_TOOLS = cc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
+TEST_TOOLS = cc:gcc c++:g++ debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux \
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
 	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client \
 	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace valgrind:valgrind \
@@ -45,8 +46,8 @@ bench: TEST_TOOLS += incrond:incron
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path -- $(BENCH_OPTIONS)
 
-.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw test-packages soak mutants \
-	install uninstall notices packages source
+.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw \
+	test-packages soak mutants install uninstall notices packages source fuzz
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes.
 CARGO_HOME ?= $(HOME)/.cargo
@@ -125,6 +126,20 @@ SHARD ?= 0/1
 mutants:
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
 	$(CARGO) mutants --config tests/mutants.toml --no-shuffle --shard $(SHARD) --sharding round-robin --output "$(CARGO_TARGET_DIR)"
+
+# What is read from outside, against what holds for all of it (tests/corpus), with inputs that LLVM's libFuzzer
+# makes. What it finds, and what it has learned, stays in $(FUZZ).
+# FUZZ_OPT=2 takes minutes more to build and runs several times as fast: for hours.
+FUZZ_SECONDS ?= 2
+FUZZ_TARGETS ?=
+FUZZ_OPT ?= 0
+FUZZ = $(abspath $(CARGO_TARGET_DIR))/fuzz
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+fuzz: setup
+	cp Cargo.lock tests/fuzz/Cargo.lock
+	cd tests/fuzz && CARGO_TARGET_DIR="$(FUZZ)/build" RUSTC_WRAPPER="$(CURDIR)/tests/fuzz/instrument.sh" \
+		$(CARGO) build --target "$(HOST)" --config "profile.dev.package.tokensink.opt-level=$(FUZZ_OPT)"
+	tests/fuzz/run.sh "$(FUZZ)/build/$(HOST)/debug/fuzz" "$(FUZZ)" "$(FUZZ_SECONDS)" $(FUZZ_TARGETS)
 
 # The whole matrix, one release after the other; `make test` has a few of them. RELEASES="2026.7.1" picks some.
 test-openclaw: setup

@@ -133,7 +133,9 @@ pub fn from_paste(text: &str, state: &str) -> Result<Returned, Unfit> {
     if let Some((_, query)) = text.split_once('?') {
         return from_query(query.split('#').next().unwrap_or_default(), state);
     }
-    if text.starts_with("code=") || text.contains("&code=") || text.starts_with("error=") {
+    // A part of a query is one too, also where its beginning is missing: no code has such a thing in it.
+    let names = ["code=", "error=", "state="];
+    if names.iter().any(|name| text.starts_with(name) || text.contains(&format!("&{name}"))) {
         return from_query(text.split('#').next().unwrap_or_default(), state);
     }
     if text.contains("://") {
@@ -213,6 +215,7 @@ mod tests {
             ("?code=&state=s1", Unfit::NoCode),
             ("?code=a%0Ab&state=s1", Unfit::NoCode),
             ("two words", Unfit::NoCode),
+            ("ac_1&state=s2", Unfit::NoCode),
             ("?code=ac_1", Unfit::WrongState),
             ("?code=ac_1&state=s2", Unfit::WrongState),
             ("ac_1#s2", Unfit::WrongState),

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Fuzzes every target, or those that are named, one after the other on one core: run.sh BINARY FOLDER SECONDS [TARGET...]
+# (in the source directory). Prints a line for each; inputs that break a property stay in FOLDER/found.
+set -eu
+binary=$1 folder=$2 seconds=$3
+shift 3
+mkdir -p "$folder/found"
+# shellcheck disable=SC2046
+[ $# -gt 0 ] || set -- $(FUZZ_TARGET=list "$binary" | cut -d " " -f 1)
+failed=
+printf '%-16s %12s %9s %7s %9s\n' target executions per-second edges features
+for target in "$@"; do
+	golden=$(FUZZ_TARGET=list "$binary" | sed -n "s/^$target //p")
+	mkdir -p "$folder/corpus/$target"
+	log=$folder/$target.log
+	# What takes long, or much memory, is a find as well: 16 KiB are enough for what grows with the square to be seen.
+	status=0
+	# shellcheck disable=SC2086
+	FUZZ_TARGET=$target "$binary" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=512 \
+		-max_len=16384 -len_control=20 -use_value_profile=1 -reload=0 -seed="${FUZZ_SEED:-0}" -print_final_stats=1 \
+		-artifact_prefix="$folder/found/$target-" \
+		"$folder/corpus/$target" "tests/corpus/seeds/$target" $golden >"$log" 2>&1 || status=$?
+	stat() { sed -n "s/^stat::$1: *//p" "$log"; }
+	edges=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) .*/\1 \2/p' "$log" | tail -n 1)
+	# shellcheck disable=SC2086
+	printf '%-16s %12s %9s %7s %9s\n' "$target" "$(stat number_of_executed_units)" "$(stat average_exec_per_sec)" $edges
+	if [ "$status" != 0 ]; then
+		failed="$failed $target"
+		grep -aE -m 4 'panicked at|ERROR: |Test unit written' "$log" || tail -n 20 "$log"
+	fi
+done
+[ -z "$failed" ] || { echo "not held:$failed; see $folder" >&2; exit 1; }
