@@ -1,7 +1,6 @@
 //! Properties of the formats; see `format.rs`.
 
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokensink::base::credential::{Credential, Identity, Renewed, SourceReading};
 use tokensink::base::secret::Secret;
@@ -12,6 +11,11 @@ use tokensink::format::layout::Store;
 use tokensink::format::release::Release;
 use tokensink::format::template::Template;
 use tokensink::format::{Edit, claude, codex, dotenv, oauth_json, openclaw_config, secret_file};
+
+#[path = "../corpus/properties/members.rs"]
+mod members;
+
+use members::{inside, members, without};
 
 const KEY: &str = "ANTHROPIC_OAUTH_TOKEN";
 
@@ -97,35 +101,6 @@ fn document() -> impl Strategy<Value = String> {
     })
 }
 
-/// Key and source text of every member of the object that `text` is.
-fn members(text: &str) -> Vec<(String, String)> {
-    struct Members(Vec<(String, String)>);
-    impl<'de> serde::Deserialize<'de> for Members {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Collect;
-            impl<'de> serde::de::Visitor<'de> for Collect {
-                type Value = Members;
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("an object")
-                }
-                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                    let mut found = Vec::new();
-                    while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                        found.push((key, value.get().to_owned()));
-                    }
-                    Ok(Members(found))
-                }
-            }
-            deserializer.deserialize_map(Collect)
-        }
-    }
-    serde_json::from_str::<Members>(text).unwrap().0
-}
-
-fn without(members: Vec<(String, String)>, key: &str) -> Vec<(String, String)> {
-    members.into_iter().filter(|(k, _)| k != key).collect()
-}
-
 fn changed(edit: Edit) -> String {
     match edit {
         Edit::Changed(document) => String::from_utf8(document.expose().to_vec()).unwrap(),
@@ -195,7 +170,7 @@ proptest! {
             edit => changed(edit),
         };
         let after = members(&edited);
-        prop_assert_eq!(without(after.clone(), &key), without(before.clone(), &key));
+        prop_assert_eq!(without(after.clone(), &[&key]), without(before.clone(), &[&key]));
         let at = |list: &[(String, String)]| list.iter().position(|(k, _)| *k == key);
         prop_assert_eq!(at(&after), Some(at(&before).unwrap_or(before.len())));
         let mut again = JsonDoc::parse(edited.as_bytes()).unwrap();
@@ -228,7 +203,7 @@ proptest! {
         let mut doc = JsonDoc::parse(text.as_bytes()).unwrap();
         prop_assert!(doc.remove(&[&key]).unwrap());
         let edited = changed(doc.into_edit(Some(text.as_bytes())));
-        prop_assert_eq!(members(&edited), without(before, &key));
+        prop_assert_eq!(members(&edited), without(before, &[&key]));
     }
 
     #[test]
@@ -317,9 +292,9 @@ proptest! {
         let after = String::from_utf8(document.expose().to_vec()).unwrap();
         let SourceReading::Ok(read) = codex::parse(after.as_bytes()) else { panic!("a login") };
         prop_assert_eq!((Some(read.access), read.refresh), (new.access.clone(), new.refresh.clone()));
-        let rest = |text: &str| without(without(members(text), "tokens"), "last_refresh");
+        let rest = |text: &str| without(members(text), &["tokens", "last_refresh"]);
         prop_assert_eq!(rest(&after), rest(&text));
-        let inner = |text: &str| members(&members(text).into_iter().find(|(key, _)| key == "tokens").unwrap().1);
+        let inner = |text: &str| inside(&members(text), "tokens");
         prop_assert_eq!(inner(&after).pop(), inner(&text).pop());
     }
 
