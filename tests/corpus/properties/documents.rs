@@ -61,7 +61,8 @@ fn replaced(text: &str, before: &[(String, String)], key: &str) {
     doc.set(&[key], &old).unwrap();
     let undone = text_of(doc, &edited);
     assert_eq!(serde_json::from_str::<Value>(&undone).unwrap(), serde_json::from_str::<Value>(text).unwrap());
-    if !old.is_object() && !old.is_array() && *raw == old.to_string() {
+    let spelled = old.to_string();
+    if !old.is_object() && !old.is_array() && spelled == *raw {
         assert_eq!(undone, text, "an edit and its undoing leave nothing");
     }
 }

@@ -13,6 +13,9 @@ use tokensink::format::{
 use super::members::{inside, members, without};
 use super::planted::{both, hides, is_a_sentence, tells_nothing};
 
+/// What writes a file over whatever there is.
+type Writer = dyn Fn(Option<&[u8]>) -> Result<Edit, FormatError>;
+
 const PROFILE: &str = "anthropic:default";
 const PROVIDER: &str = "anthropic";
 const KEY: &str = "ANTHROPIC_OAUTH_TOKEN";
@@ -166,7 +169,7 @@ pub fn own_files(bytes: &[u8]) {
         {
             tells_nothing(&error);
         }
-        let files: [(&str, &dyn Fn(Option<&[u8]>) -> Result<Edit, FormatError>); 4] = [
+        let files: [(&str, &Writer); 4] = [
             ("secret file", &|existing| secret_file::edit(existing, &credential())),
             ("mirror", &|existing| mirror::edit(existing, PROVIDER, &credential())),
             ("view of Claude", &|existing| View::Claude.edit(existing, &credential())),
