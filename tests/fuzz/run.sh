@@ -5,18 +5,20 @@ set -eu
 binary=$1 folder=$2 seconds=$3
 shift 3
 mkdir -p "$folder/found"
+list() { FUZZ_TARGET=list "$binary" 2>/dev/null; }
 # shellcheck disable=SC2046
-[ $# -gt 0 ] || set -- $(FUZZ_TARGET=list "$binary" | cut -d " " -f 1)
+[ $# -gt 0 ] || set -- $(list | cut -d " " -f 1)
 failed=
 printf '%-16s %12s %9s %7s %9s\n' target executions per-second edges features
 for target in "$@"; do
-	golden=$(FUZZ_TARGET=list "$binary" | sed -n "s/^$target //p")
+	golden=$(list | sed -n "s/^$target //p")
 	mkdir -p "$folder/corpus/$target"
 	log=$folder/$target.log
-	# What takes long, or much memory, is a find as well: 16 KiB are enough for what grows with the square to be seen.
+	# What takes long, or much memory, is a find as well: 16 KiB are enough for what grows with the square to be
+	# seen. Twenty seconds, because the machine may be busy and the program is not optimized.
 	status=0
 	# shellcheck disable=SC2086
-	FUZZ_TARGET=$target "$binary" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=512 \
+	FUZZ_TARGET=$target "$binary" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=512 \
 		-max_len=16384 -len_control=20 -use_value_profile=1 -reload=0 -seed="${FUZZ_SEED:-0}" -print_final_stats=1 \
 		-artifact_prefix="$folder/found/$target-" \
 		"$folder/corpus/$target" "tests/corpus/seeds/$target" $golden >"$log" 2>&1 || status=$?
