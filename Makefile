@@ -7,7 +7,7 @@
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
 #   make packages   deb and rpm             make test-packages installs, upgrades and removes them
 #   make source     with every crate        make soak         an hour of rotations and restarts
-#   make source     with every crate         make fuzz     FUZZ_SECONDS for each target, FUZZ_TARGETS="json config"
+#   make mutants    SHARD=1/20              make fuzz         FUZZ_SECONDS for each target, FUZZ_TARGETS="json config"
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
