@@ -1,15 +1,16 @@
 #!/bin/sh
-# Packs what `make build notices` has built: packages.sh DIRECTORY VERSION (in the source directory). Both formats take
-# their files from `make install`; a format whose tools are missing is left out and said. SOURCE_DATE_EPOCH is the time
-# in them.
+# Packs what `make build notices sbom` has built: packages.sh PROGRAM DIRECTORY VERSION (in the source directory). Both
+# formats take their files from `make install`; a format whose tools are missing is left out and said. TARGET is what
+# the program was compiled for, where that is not this machine; SOURCE_DATE_EPOCH is the time in the packages.
 set -eu
-out=$1
-version=$2
+binary=$1
+out=$2
+version=$3
 epoch=${SOURCE_DATE_EPOCH:?}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-rm -rf "$out"
 mkdir -p "$out"
+rm -f "$out"/*.deb "$out"/*.rpm
 
 # The sources as a builder would unpack them.
 tree=$scratch/tokensink-$version
@@ -22,8 +23,6 @@ done
 find "$tree" -exec touch --no-dereference --date="@$epoch" {} +
 chmod -R u=rwX,go=rX "$tree"
 chmod 0755 "$tree/packaging/deb/rules"
-# It is built already.
-binary=$CARGO_TARGET_DIR/release/tokensink
 
 if command -v dpkg-buildpackage >/dev/null && command -v dh >/dev/null; then
 	deb=$scratch/deb
@@ -35,8 +34,10 @@ if command -v dpkg-buildpackage >/dev/null && command -v dh >/dev/null; then
 		printf '  * New release; see changelog.gz beside this file.\n\n'
 		printf ' -- %s  %s\n' "$(sed -n 's/^Maintainer: //p' packaging/deb/control)" "$(LC_ALL=C date -u -R -d "@$epoch")"
 	} >"$deb/tokensink-$version/debian/changelog"
+	# It is built already: what Build-Depends names is not needed.
 	(cd "$deb/tokensink-$version" &&
-		BUILT=$binary dpkg-buildpackage --build=binary --no-sign) \
+		BUILT=$binary dpkg-buildpackage --build=binary --no-sign --no-check-builddeps \
+			${TARGET:+--host-type="$(echo "$TARGET" | sed 's/-unknown//')"}) \
 		>"$scratch/deb.log" 2>&1 || { cat "$scratch/deb.log" >&2; exit 1; }
 	cp "$deb"/*.deb "$out/"
 else
@@ -47,9 +48,15 @@ if command -v rpmbuild >/dev/null; then
 	rpm=$scratch/rpm
 	mkdir -p "$rpm/SOURCES"
 	tar -C "$scratch" -czf "$rpm/SOURCES/tokensink-$version.tar.gz" "tokensink-$version"
-	rpmbuild -bb --quiet --define "_topdir $rpm" --define "tokensink_version $version" --define "built $binary" \
+	{
+		cat packaging/rpm/tokensink.spec
+		printf '* %s %s - %s-1\n- New release; see CHANGELOG.md.\n' "$(LC_ALL=C date -u -d "@$epoch" '+%a %b %d %Y')" \
+			"$(sed -n 's/^Maintainer: //p' packaging/deb/control)" "$version"
+	} >"$rpm/tokensink.spec"
+	rpmbuild -bb --quiet ${TARGET:+--target "${TARGET%%-*}-linux"} --define "_topdir $rpm" \
+		--define "tokensink_version $version" --define "built $binary" \
 		--define 'use_source_date_epoch_as_buildtime 1' --define 'clamp_mtime_to_source_date_epoch 1' \
-		--define '_buildhost builder' packaging/rpm/tokensink.spec >"$scratch/rpm.log" 2>&1 ||
+		--define '_buildhost builder' "$rpm/tokensink.spec" >"$scratch/rpm.log" 2>&1 ||
 		{ cat "$scratch/rpm.log" >&2; exit 1; }
 	find "$rpm/RPMS" -name '*.rpm' -exec cp {} "$out/" \;
 else
