@@ -5,18 +5,23 @@
 #   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
 #   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
-#   make packages   deb and rpm             make test-packages installs, upgrades and removes them
-#   make source     with every crate        make soak         an hour of rotations and restarts
 #   make mutants    SHARD=1/20              make fuzz         FUZZ_SECONDS for each target, FUZZ_TARGETS="json config"
+#   make packages   deb and rpm; TARGET     make test-packages installs, upgrades and removes them
+#   make source     with every crate        make rebuilt      the packages once more from that, offline
+#   make soak       an hour of rotations and restarts
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
 # A relative one is relative to this directory, for cargo and for us.
 export CARGO_TARGET_DIR
+BUILT_IN = $(abspath $(CARGO_TARGET_DIR))$(if $(TARGET),/$(TARGET))
 PREFIX ?= /usr/local
 DESTDIR ?=
 INSTALL ?= install
-BINARY ?= $(CARGO_TARGET_DIR)/release/tokensink
+# For another processor, such as aarch64-unknown-linux-gnu (its compiler and Rust's library for it are to be there).
+TARGET ?=
+export TARGET
+BINARY ?= $(BUILT_IN)/release/tokensink
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
@@ -27,7 +32,8 @@ TEST_TOOLS = cc:gcc c++:g++ debootstrap:debootstrap systemd-nspawn:systemd-conta
 	setpriv:util-linux ip:iproute2 npm:npm find:findutils dbus-daemon:dbus-daemon \
 	systemd-analyze:systemd jq:jq docker-compose:docker-compose podman:podman sshd:openssh-server ssh:openssh-client \
 	shellcheck:shellcheck dash:dash zsh:zsh fish:fish inotifywait:inotify-tools mandoc:mandoc strace:strace valgrind:valgrind \
-	mkfs.ext4:e2fsprogs dh:debhelper lintian:lintian rpmbuild:rpm promtool:prometheus
+	mkfs.ext4:e2fsprogs dh:debhelper lintian:lintian rpmbuild:rpm rpmlint:rpmlint \
+	promtool:prometheus
 
 # Where tools and test fixtures are kept between runs.
 TEST_CACHE = $(or $(TOKENSINK_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tokensink-tests)
@@ -47,16 +53,17 @@ bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path -- $(BENCH_OPTIONS)
 
 .PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw \
-	test-packages soak mutants install uninstall notices packages source fuzz
+	test-packages soak mutants install uninstall notices packages source fuzz rebuilt sbom
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes.
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP = --remap-path-prefix=$(CURDIR)/vendor=/crates --remap-path-prefix=$(CURDIR)=/tokensink \
 	$(patsubst %,--remap-path-prefix=%=/crates,$(wildcard $(CARGO_HOME)/registry/src/*)) \
 	--remap-path-prefix=$(abspath $(CARGO_TARGET_DIR))=/target
+CROSS = $(if $(TARGET),-C linker=$(subst -unknown,,$(TARGET))-gcc)
 
 build:
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --locked
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP) $(CROSS))" $(CARGO) build --release --locked $(if $(TARGET),--target $(TARGET))
 
 # The daemon in the foreground where a configuration exists, else the whole chain in a temporary home.
 run: build
@@ -93,7 +100,7 @@ lint: fmt
 deny:
 	"$(DENY)" check bans licenses sources
 
-test: setup lint deny packages previous
+test: setup lint deny packages previous rebuilt
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then exec $(CARGO) nextest run --locked --features failpoints --no-fail-fast; \
 	else exec $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4; fi
@@ -106,7 +113,7 @@ test-unit:
 test-system: setup
 	$(CARGO) test --locked --features failpoints --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
 
-test-packages: setup packages previous
+test-packages: setup packages previous rebuilt
 	$(CARGO) test --locked --features failpoints --no-fail-fast --test packages --test completions -- --nocapture
 
 # TOKENSINK_LONG=1 is for every test that has a longer form of itself.
@@ -148,27 +155,38 @@ test-openclaw: setup
 
 # --- packages -------------------------------------------------------------------------------------------
 # Everything that is made for them lies here.
-PACKAGES = $(abspath $(CARGO_TARGET_DIR))/packages
+PACKAGES = $(BUILT_IN)/packages
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The time that is written into packages: of the last commit, or of the change log where there is no git.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell date -r CHANGELOG.md +%s))
-NOTICES = $(CARGO_TARGET_DIR)/third-party-notices
+NOTICES = $(BUILT_IN)/third-party-notices
+SBOM = $(BUILT_IN)/tokensink.cdx.json
 export SOURCE_DATE_EPOCH
 
 notices:
-	@mkdir -p "$(CARGO_TARGET_DIR)"
+	@mkdir -p "$(BUILT_IN)"
 	CARGO="$(CARGO)" sh packaging/notices.sh >"$(NOTICES).part" && mv "$(NOTICES).part" "$(NOTICES)"
+
+sbom:
+	@mkdir -p "$(BUILT_IN)"
+	CARGO="$(CARGO)" sh packaging/sbom.sh >"$(SBOM).part" && mv "$(SBOM).part" "$(SBOM)"
 
 # The sources with every crate they need: builds without a network.
 source:
 	CARGO="$(CARGO)" sh packaging/source.sh "$(PACKAGES)/tokensink-$(VERSION).tar.gz" "$(VERSION)"
 
-# The same under an older version, for the test of an upgrade.
-previous: build notices
-	CARGO_TARGET_DIR="$(abspath $(CARGO_TARGET_DIR))" sh packaging/packages.sh "$(abspath $(CARGO_TARGET_DIR))/previous" 0.0.1
+PACK = CARGO="$(CARGO)" CARGO_TARGET_DIR="$(abspath $(CARGO_TARGET_DIR))" sh packaging/packages.sh "$(abspath $(BINARY))"
 
-packages: build notices
-	CARGO_TARGET_DIR="$(abspath $(CARGO_TARGET_DIR))" sh packaging/packages.sh "$(PACKAGES)" "$(VERSION)"
+# The same under an older version, for the test of an upgrade.
+previous: build notices sbom
+	$(PACK) "$(BUILT_IN)/previous" 0.0.1
+
+packages: build notices sbom
+	$(PACK) "$(PACKAGES)" "$(VERSION)"
+
+# The packages once more, from the archive alone, for the test that they are the same bytes.
+rebuilt: packages source
+	sh packaging/rebuild.sh "$(PACKAGES)/tokensink-$(VERSION).tar.gz" "$(BUILT_IN)/rebuilt"
 
 # Installs whichever of these files exist.
 install:
@@ -186,7 +204,7 @@ install:
 		put "$$page" "$(datadir)/man/man$$section/$${page##*/}"; done; done; \
 	for page in README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT docs/*.md; do \
 		put "$$page" "$(datadir)/doc/tokensink/$${page##*/}"; done; \
-	put "$(NOTICES)" "$(datadir)/doc/tokensink/third-party-notices"; \
+	for list in "$(NOTICES)" "$(SBOM)"; do put "$$list" "$(datadir)/doc/tokensink/$${list##*/}"; done; \
 	for page in docs/formats/*.md; do put "$$page" "$(datadir)/doc/tokensink/formats/$${page##*/}"; done; \
 	for example in packaging/examples/*; do \
 		put "$$example" "$(datadir)/doc/tokensink/examples/$${example##*/}"; done; \

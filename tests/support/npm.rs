@@ -53,6 +53,14 @@ pub fn package(package: &str, program: &str) -> PathBuf {
     cache::once(&format!("cli{name}"), |prefix| install(prefix, &[package])).join(program)
 }
 
+/// Where CycloneDX's own library, the schemas in it, what checks them and a Node for all that are installed.
+pub fn cyclonedx() -> PathBuf {
+    cache::once("cyclonedx-10", |prefix| {
+        let checks = ["ajv@8", "ajv-formats@3", "ajv-formats-draft2019@1"];
+        install(prefix, &[&["@cyclonedx/cyclonedx-library@10", NODE], &checks[..]].concat());
+    })
+}
+
 /// The program `claude` of that version ("latest" is what was the latest when the cache was filled).
 pub fn claude_code(version: &str) -> PathBuf {
     let prefix = cache::once(&format!("claude-code-{version}"), |prefix| {
