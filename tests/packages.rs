@@ -127,7 +127,7 @@ const DEB: Tools = Tools {
 /// Debian's rpm has no database of what is installed: it is told not to look for what we depend on.
 const RPM: Tools = Tools {
     install: "rpm --install --nodeps",
-    upgrade: "rpm --upgrade --nodeps",
+    upgrade: "rpm --upgrade --nodeps --replacepkgs",
     remove: "rpm --erase --nodeps tokensink",
     purge: None,
     ending: ".x86_64.rpm",
@@ -188,10 +188,8 @@ fn whole_life(release: &str, tools: &Tools) {
 
     // Who stopped it finds it stopped after the next upgrade.
     debian.exec_user("systemctl --user stop tokensink").ok();
-    if tools.purge.is_some() {
-        debian.exec_root(&format!("{} {new}", tools.upgrade)).ok();
-        assert_eq!(debian.exec_user("systemctl --user is-active tokensink || true").ok().trim(), "inactive");
-    }
+    debian.exec_root(&format!("{} {new}", tools.upgrade)).ok();
+    assert_eq!(debian.exec_user("systemctl --user is-active tokensink || true").ok().trim(), "inactive");
     debian.exec_user("systemctl --user start tokensink").ok();
 
     // Removed: what runs is stopped, the package is gone, everybody's own is as it was.
