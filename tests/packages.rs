@@ -209,6 +209,10 @@ fn whole_life(release: &str, tools: &Tools) {
         debian.exec_root(purge).ok();
     }
     assert_eq!(left_over(&debian), "", "nothing is left behind");
+    assert!(
+        !debian.exec_root("journalctl --list-catalog").ok().contains("okensink"),
+        "the catalog is made anew"
+    );
     assert_eq!(debian.exec_user(own).ok(), before, "logins, sinks, configuration and state are their user's");
     debian.poweroff();
 }
