@@ -55,9 +55,10 @@ bench: build setup
 .PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw \
 	test-packages soak mutants install uninstall notices packages source fuzz rebuilt sbom
 
-# Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes.
+# Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes. The last
+# of several that apply is taken.
 CARGO_HOME ?= $(HOME)/.cargo
-REMAP = --remap-path-prefix=$(CURDIR)/vendor=/crates --remap-path-prefix=$(CURDIR)=/tokensink \
+REMAP = --remap-path-prefix=$(CURDIR)=/tokensink --remap-path-prefix=$(CURDIR)/vendor=/crates \
 	$(patsubst %,--remap-path-prefix=%=/crates,$(wildcard $(CARGO_HOME)/registry/src/*)) \
 	--remap-path-prefix=$(abspath $(CARGO_TARGET_DIR))=/target
 CROSS = $(if $(TARGET),-C linker=$(subst -unknown,,$(TARGET))-gcc)
