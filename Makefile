@@ -56,7 +56,8 @@ bench: build setup
 	test-packages soak mutants install uninstall notices packages source fuzz rebuilt sbom
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes. The last
-# of several that apply is taken.
+# of several that apply is taken. Nor is the time: a library keeps what it finds in SOURCE_DATE_EPOCH, and cargo does
+# not build it again when that changes.
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP = --remap-path-prefix=$(CURDIR)=/tokensink --remap-path-prefix=$(CURDIR)/vendor=/crates \
 	$(patsubst %,--remap-path-prefix=%=/crates,$(wildcard $(CARGO_HOME)/registry/src/*)) \
@@ -64,7 +65,7 @@ REMAP = --remap-path-prefix=$(CURDIR)=/tokensink --remap-path-prefix=$(CURDIR)/v
 CROSS = $(if $(TARGET),-C linker=$(subst -unknown,,$(TARGET))-gcc)
 
 build:
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP) $(CROSS))" $(CARGO) build --release --locked $(if $(TARGET),--target $(TARGET))
+	SOURCE_DATE_EPOCH=0 RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP) $(CROSS))" $(CARGO) build --release --locked $(if $(TARGET),--target $(TARGET))
 
 # The daemon in the foreground where a configuration exists, else the whole chain in a temporary home.
 run: build
