@@ -69,6 +69,17 @@ fn items(section: &str, macro_name: &str) -> BTreeMap<String, String> {
     found
 }
 
+/// Every Rust source below a directory.
+fn sources(directory: &Path, found: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push_str(&std::fs::read_to_string(entry).unwrap());
+        }
+    }
+}
+
 fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
 }
@@ -197,17 +208,7 @@ fn the_manual_explains_every_code_with_what_to_do() {
 fn codes_that_nothing_raises_are_marked_and_no_others() {
     let described = items(&section(&page("tokensink.1"), ".Sh FINDINGS"), "Li");
     let mut source = String::new();
-    let mut folders = vec![root().join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                source.push_str(&std::fs::read_to_string(path).unwrap());
-            }
-        }
-    }
+    sources(&root().join("src"), &mut source);
     for code in Code::ALL {
         let is_raised = source.contains(&format!("Code::{code:?}"));
         let is_marked = described[code.as_str()].contains("Not raised by this version");
@@ -227,6 +228,36 @@ fn the_manual_lists_every_message_id_with_its_event_and_so_does_the_catalog() {
         assert!(described[*id].starts_with(&format!("{event}:")), "{id} is {event}");
         assert!(catalog.contains(&format!("-- {id}\n")), "{event} is in the catalog");
     }
+}
+
+/// A constant that nothing uses is an event that nobody sees; an id in a text that is not ours, one nobody finds.
+#[test]
+fn every_message_id_is_sent_and_no_text_names_another() {
+    let mut program = String::new();
+    for folder in ["src/daemon", "src/cli", "src/alerts", "src/dbus"] {
+        sources(&root().join(folder), &mut program);
+    }
+    let mut texts: Vec<PathBuf> = PAGES.iter().map(|name| root().join("man").join(name)).collect();
+    for folder in ["", "docs", "packaging/examples", "packaging/catalog"] {
+        let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        texts.extend(entries.filter(|path| path.is_file() && !path.ends_with("Cargo.lock")));
+    }
+    for (event, _) in message_id::ALL {
+        assert!(program.contains(&format!("message_id::{event}")), "{event} is sent");
+    }
+    let known = set(message_id::ALL.iter().map(|(_, id)| *id));
+    for path in texts {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let ids = words.filter(|word| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit()));
+        let unknown: Vec<&str> = ids.filter(|id| !known.contains(*id)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
+    }
+}
+
+#[test]
+fn the_other_name_of_the_units_page_leads_to_it() {
+    assert_eq!(page("tokensinkd.8"), ".so man8/tokensink.service.8\n");
 }
 
 #[test]

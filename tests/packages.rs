@@ -289,6 +289,7 @@ fn both_packages_hold_the_same_files() {
         "/usr/lib/systemd/catalog/tokensink.catalog",
         "/usr/share/dbus-1/services/org.tokensink.Daemon1.service",
         "/usr/share/man/man8/tokensink.service.8",
+        "/usr/share/man/man8/tokensinkd.8",
         "/usr/share/bash-completion/completions/tokensink",
         "/usr/share/zsh/site-functions/_tokensink",
         "/usr/share/fish/vendor_completions.d/tokensink.fish",

@@ -27,6 +27,8 @@ mod log;
 mod migration;
 #[path = "system/on_bus.rs"]
 mod on_bus;
+#[path = "system/sandbox.rs"]
+mod sandbox;
 #[path = "system/setup.rs"]
 mod setup;
 

@@ -5,7 +5,7 @@ use super::support::claude;
 use super::support::nspawn::BootedDebian;
 use super::support::provider::Pair;
 use super::support::world::{self, SOURCE};
-use super::{SOON, assert_no_canary};
+use super::{SOON, assert_no_canary, sandbox};
 
 /// What a gateway with an encrypted credential looks like; it notes the token that it starts with.
 fn unit(credential: &str, notes: &str) -> String {
@@ -70,6 +70,7 @@ fn a_users_service_on_trixie_decrypts_the_token_and_the_next_one_after_a_rotatio
     let stock = debian.exec_user("systemctl --user daemon-reload; systemctl --user start stock");
     let why = debian.exec_user("journalctl --user --sync; journalctl --user -o cat -u stock");
     assert!(stock.code != Some(0) && why.ok().contains("set up credentials: Permission denied"), "{why}");
+    sandbox::assert_it_holds(&debian);
     if std::env::var_os("TOKENSINK_LONG").is_some() {
         supply_a_user("forky", &unit("%h/token.cred", "%h/notes"));
     }
