@@ -27,6 +27,8 @@ mod stage;
 mod gateways;
 #[path = "daemon/hearing.rs"]
 mod hearing;
+#[path = "daemon/hostile.rs"]
+mod hostile;
 #[path = "daemon/idle.rs"]
 mod idle;
 #[path = "daemon/life.rs"]

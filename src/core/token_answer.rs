@@ -14,6 +14,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 86_400);
 const SHOWN: usize = 60;
 /// And sentences to this one.
 const SENTENCE: usize = 200;
+/// The longest token that is believed, in bytes: beyond, no header and no variable could carry it.
+const LONGEST_TOKEN: usize = 32 * 1024;
 /// Without a usable `Retry-After`.
 const THROTTLE: Duration = Duration::from_secs(15 * 60);
 /// The longest pause that a server can ask for.
@@ -97,6 +99,10 @@ fn granted(body: &[u8]) -> Answer {
     let Some(fields) = value.as_object() else {
         return Answer::Unreadable { why: "the answer is not an object" };
     };
+    let tokens = ["access_token", "refresh_token", "id_token"];
+    if tokens.iter().filter_map(|name| fields.get(*name)?.as_str()).any(|text| !is_token(text)) {
+        return Answer::Unreadable { why: "the answer holds a token that cannot be one" };
+    }
     let secret = |name: &str| {
         let text = fields.get(name).and_then(Value::as_str).filter(|t| !t.trim().is_empty())?;
         Some(Secret::new(text.to_owned()))
@@ -123,6 +129,12 @@ fn granted(body: &[u8]) -> Answer {
         return Answer::Unreadable { why: "the answer holds no token" };
     }
     Answer::Granted(grant)
+}
+
+/// RFC 6749 appendix A: visible characters and spaces. With any other, a line could be added to a file of
+/// variables, or a header to a request, by whoever answers.
+fn is_token(text: &str) -> bool {
+    text.len() <= LONGEST_TOKEN && text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 /// Words that say the refresh token is dead. The Codex ones are what its endpoint answers to a

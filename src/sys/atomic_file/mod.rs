@@ -51,6 +51,10 @@ use crate::base::secret::Document;
 /// Mode of a file that we create and that no policy gives another mode.
 const NEW_FILE_MODE: u32 = 0o600;
 
+/// A step that is never made: whoever can make a link in a directory that several share would say which of
+/// our files is overwritten. The kernel's `protected_symlinks` is about `open`, and we read links ourselves.
+const MISLED: &str = "follow another user's link";
+
 /// Identity of a content, for comparing within this process. Never shown and never stored: an
 /// unkeyed digest of a guessable document would confirm the guess.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,7 +143,8 @@ pub struct Committed {
 /// with its final owner and mode, and syncs it. The target itself is not touched.
 ///
 /// # Errors
-/// `Empty` for a document without bytes; `Changed` when the target already is not what
+/// `Empty` for a document without bytes; `Permission` for a link of another user that leads to what is not
+/// theirs; `Changed` when the target already is not what
 /// `expected` says; `ParentMissing` (parents are never created); and what the system refuses.
 /// Nothing is left behind.
 pub fn stage(
@@ -157,6 +162,9 @@ pub fn stage(
         other => other.into(),
     };
     let target = resolve(path).map_err(|errno| fail("resolve", parent_kind(errno)))?;
+    if target.is_misled {
+        return Err(fail(MISLED, WriteErrorKind::Permission));
+    }
     let (parent, dir) =
         Parent::open(&target.parent).map_err(|errno| fail("open the directory", parent_kind(errno)))?;
     let policy = inherit(&dir, &target.name, expected, policy).map_err(|kind| fail("check", kind))?;
@@ -330,6 +338,9 @@ pub fn replace(
 pub fn remove(path: &Path, expected: Digest) -> Result<(), WriteError> {
     let fail = |step, kind| WriteError::new(path, step, kind);
     let target = resolve(path).map_err(|errno| fail("resolve", errno.into()))?;
+    if target.is_misled {
+        return Err(fail(MISLED, WriteErrorKind::Permission));
+    }
     let (_, dir) = Parent::open(&target.parent).map_err(|errno| fail("open the directory", errno.into()))?;
     match read_at(&dir, &target.name) {
         Ok(present) if Digest::of(&present.document) == expected => {}

@@ -182,6 +182,8 @@ pub(super) struct Target {
     pub(super) parent: PathBuf,
     pub(super) name: OsString,
     pub(super) links: usize,
+    /// A link on the way, which neither we nor root made, leads to what its maker does not own.
+    pub(super) is_misled: bool,
 }
 
 impl Target {
@@ -193,6 +195,7 @@ impl Target {
 /// Follows `path` to the file it leads to. `ENOENT`: a directory on the way is missing.
 pub(super) fn resolve(path: &Path) -> Result<Target, Errno> {
     let mut path = path.to_path_buf();
+    let mut stranger = None;
     for links in 0..=MAX_LINKS {
         let Some(Component::Normal(name)) = path.components().next_back() else {
             return Err(Errno::EISDIR);
@@ -203,13 +206,32 @@ pub(super) fn resolve(path: &Path) -> Result<Target, Errno> {
             .canonicalize()
             .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
         match readlinkat(AT_FDCWD, &parent.join(&name)) {
-            Ok(link) => path = parent.join(link),
+            Ok(link) => {
+                stranger = stranger.or_else(|| maker_of(&parent.join(&name)));
+                path = parent.join(link);
+            }
             // EINVAL: there, and not a link.
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(Target { parent, name, links }),
+            Err(Errno::EINVAL | Errno::ENOENT) => {
+                let is_misled = stranger.is_some_and(|uid| !is_of(uid, &parent, &name));
+                return Ok(Target { parent, name, links, is_misled });
+            }
             Err(errno) => return Err(errno),
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// Who made that link, unless it was us or root.
+fn maker_of(link: &Path) -> Option<u32> {
+    let ours = nix::unistd::geteuid().as_raw();
+    let uid = link.symlink_metadata().ok()?.uid();
+    (uid != ours && uid != 0).then_some(uid)
+}
+
+/// Whether that user could have written the file without us: it is theirs, or is to be made in their directory.
+fn is_of(uid: u32, parent: &Path, name: &OsStr) -> bool {
+    let owner = parent.join(name).symlink_metadata().or_else(|_| parent.metadata()).map(|stat| stat.uid());
+    owner.is_ok_and(|owner| owner == uid)
 }
 
 /// Why reading failed.
