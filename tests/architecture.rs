@@ -203,7 +203,7 @@ const SYS_MAY_EXPOSE: [(&str, &str); 6] = [
 ];
 
 /// Tests that may wait for a span of time, each with its reason.
-const MAY_SLEEP: [(&str, &str); 8] = [
+const MAY_SLEEP: [(&str, &str); 9] = [
     (
         "tests/soak.rs",
         "polls for a state of the program, under a deadline; its pace is one rotation a second",
@@ -211,6 +211,7 @@ const MAY_SLEEP: [(&str, &str); 8] = [
     ("src/sys/lock/tests.rs", "polls for a state of the other process, under a deadline"),
     ("tests/support/nspawn.rs", "polls for the container to be gone, under a deadline"),
     ("tests/support/provider/wire.rs", "plays a slow server: the pause is the behaviour"),
+    ("tests/refresh/hostile.rs", "plays a server that answers in drops: the pause is the behaviour"),
     ("tests/refresh_together.rs", "plays holders of the CLI's locks: their heartbeat is the behaviour"),
     ("tests/support/host.rs", "polls for a state of the program, under a deadline"),
     ("src/sys/process/tests.rs", "polls for a child to be gone, under a deadline"),

@@ -24,7 +24,9 @@ mod support;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,6 +65,20 @@ fn socket(bench: &LoginBench, login: &str) -> PathBuf {
 
 fn mode(path: PathBuf) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Not even where every directory on the way, and the socket, stand open: the kernel says who comes.
+fn nobody_else_gets_in(socket: &Path) {
+    let modes: Vec<(&Path, u32)> =
+        socket.ancestors().take(4).map(|path| (path, mode(path.to_owned()))).collect();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    modes.iter().for_each(|(path, _)| set(path, if *path == socket { 0o666 } else { 0o755 }));
+    let visit = "use Socket; $SIG{PIPE} = 'IGNORE'; socket(S, PF_UNIX, SOCK_STREAM, 0);
+        connect(S, sockaddr_un($ARGV[0])) or die $!; syswrite(S, \"leave\\n\"); print 'heard ', <S>";
+    let mut stranger = Command::new("perl");
+    stranger.args(["-e", visit]).arg(socket).uid(64_201).gid(64_201);
+    assert_eq!(run(&mut stranger, b"").ok(), "heard", "connected, told nothing, and not listened to");
+    modes.iter().rev().for_each(|(path, mode)| set(path, *mode));
 }
 
 #[track_caller]
@@ -124,6 +140,7 @@ fn a_second_process_hands_over_the_code_and_hears_how_it_ended() {
         (mode(socket(&bench, "claude")), mode(socket(&bench, "x").parent().unwrap().into())),
         (0o600, 0o700)
     );
+    nobody_else_gets_in(&socket(&bench, "claude"));
 
     let unfit = hands_over(&bench, "ac-good#another", &[]);
     assert!(unfit.code == Some(1) && unfit.stdout.contains("does not belong to this login"), "{unfit}");

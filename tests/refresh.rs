@@ -14,6 +14,9 @@
 
 mod support;
 
+#[path = "refresh/hostile.rs"]
+mod hostile;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 

@@ -201,6 +201,7 @@ fn every_kind_of_rotation_reaches_the_sinks_and_restarts_the_gateway_once() {
         ],
     );
     on_bus::assert_it_answers(&debian);
+    assert_tokens_stay_where_they_belong(&debian, &pairs);
     journal::assert_examples_tell(&debian);
     assert_no_canary(&debian, &pairs);
     debian.exec_user("systemctl --user stop tokensink").ok();
@@ -356,8 +357,11 @@ fn assert_the_journal_tells(debian: &BootedDebian) {
 #[track_caller]
 fn assert_no_canary(debian: &BootedDebian, pairs: &[Pair]) {
     debian.exec_root("journalctl --sync").ok();
-    let mut shown =
-        debian.exec_root("journalctl --all -o json; journalctl --all -o export; cat /proc/*/cmdline").both();
+    let mut shown = debian
+        .exec_root(
+            "journalctl --all -o json; journalctl --all -o export; cat /proc/*/cmdline /proc/*/environ",
+        )
+        .both();
     let installed = debian.exec_user("command -v tokensink").code == Some(0);
     shown += &debian
         .exec_user("systemctl --user status --all --full --no-pager; systemctl --user show '*'")
@@ -377,6 +381,26 @@ fn assert_no_canary(debian: &BootedDebian, pairs: &[Pair]) {
     for canary in pairs.iter().flat_map(Pair::canaries) {
         assert!(!shown.contains(&canary), "a token was shown: …{}", near(&shown, &canary));
     }
+}
+
+/// On the whole system, files of every process and of every user: temporary files, records, cores.
+#[track_caller]
+fn assert_tokens_stay_where_they_belong(debian: &BootedDebian, pairs: &[Pair]) {
+    let patterns: Vec<String> =
+        pairs.iter().flat_map(|pair| [pair.access.clone(), pair.refresh.clone()]).collect();
+    debian.exec_user_with("cat >.patterns", patterns.join("\n").as_bytes()).ok();
+    let found = debian.exec_root(
+        "grep -rlsIF -f /home/alice/.patterns / --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr --exclude-dir=opt \
+         --exclude=.patterns; rm /home/alice/.patterns",
+    );
+    let homes = [SOURCE, "/home/alice/gateway-starts", "/home/alice/.local/state/tokensink/displaced/"];
+    // The real CLI's own notes, and those of the stand-in provider.
+    let others = ["/home/alice/.claude", "/home/alice/stand-in/"];
+    let belongs = |path: &str| {
+        SINKS.iter().map(|(_, sink)| *sink).chain(homes).chain(others).any(|place| path.starts_with(place))
+    };
+    let strays: Vec<&str> = found.ok().lines().filter(|path| !belongs(path)).collect();
+    assert!(found.stdout.contains(SOURCE) && strays.is_empty(), "{strays:?} of {found}");
 }
 
 fn near(text: &str, part: &str) -> String {
