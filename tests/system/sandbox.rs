@@ -84,6 +84,7 @@ pub fn assert_it_holds(debian: &BootedDebian) {
     let user = "systemctl --user restart tokensink";
     assert_found(&found_by(debian, || drop(debian.exec_user(user).ok())), |row| row.2);
     reload(debian);
+    assert_nobody_gets_near(debian);
     debian.exec_user("systemctl --user stop tokensink").ok();
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");
 
@@ -133,6 +134,22 @@ fn assert_found(
     let expected: Vec<String> =
         MATRIX.iter().map(|row| format!("{} {}", row.0, expected(row)).trim_end().to_owned()).collect();
     assert_eq!(found, expected);
+}
+
+/// Another user of the host, and of the daemon's memory other programs of its own user.
+#[track_caller]
+fn assert_nobody_gets_near(debian: &BootedDebian) {
+    let pid = debian.exec_user("systemctl --user show -P MainPID tokensink").ok().trim().to_owned();
+    let memory = format!("for i in environ maps mem auxv; do : </proc/{pid}/$i && echo $i; done;");
+    let others = format!(
+        "{memory} cat ~alice/.local/state/tokensink/state.json; ls /run/user/1000/tokensink ~alice/.config; \
+         ls ~alice/.local/state/tokensink; kill -HUP {pid} && echo signal; \
+         systemctl --user --machine=alice@ stop tokensink && echo stop"
+    );
+    let stranger = format!("setpriv --reuid=65534 --regid=65534 --clear-groups sh -c '{others}'");
+    assert_eq!(debian.exec_root(&stranger).stdout, "");
+    assert_eq!(debian.exec_user(&memory).stdout, "");
+    assert!(debian.exec_user("cat .local/state/tokensink/state.json").ok().contains("format_version"));
 }
 
 /// As a person does it; on a system without any program `kill`.
