@@ -468,3 +468,35 @@ fn the_manual_pages_are_clean_for_mandoc() {
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     }
 }
+
+/// A threat is met by a test that exists, or the table says `none`.
+#[test]
+fn every_threat_names_a_test_that_exists() {
+    let mut code = String::new();
+    for directory in ["src", "tests"] {
+        sources(&root().join(directory), &mut code);
+    }
+    let page = page("../docs/threat-model.md");
+    let table = page.split("## What we do").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 40, "{} rows", rows.len());
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        if cells[2].starts_with("none") {
+            continue;
+        }
+        let named: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for name in named {
+            let exists = if name.contains('/') {
+                let path = root().join(name);
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                text.contains("#[test]") || text.contains("::test]") || path.with_extension("").is_dir()
+            } else {
+                name.starts_with("make ") || code.contains(&format!("fn {name}()"))
+            };
+            assert!(exists, "{name}: {row}");
+        }
+    }
+}

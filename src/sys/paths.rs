@@ -108,7 +108,7 @@ impl Surroundings {
     /// The environment for a child that must not inherit ours: who and where, nothing else.
     #[must_use]
     pub fn child_environment(&self) -> BTreeMap<String, String> {
-        const KEPT: [&str; 9] = [
+        const KEPT: [&str; 10] = [
             "USER",
             "LOGNAME",
             "LANG",
@@ -117,6 +117,7 @@ impl Surroundings {
             "XDG_RUNTIME_DIR",
             "DBUS_SESSION_BUS_ADDRESS",
             "DOCKER_HOST",
+            "CONTAINER_HOST",
             "XDG_CONFIG_HOME",
         ];
         let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), self.variable(name)?.to_owned())));

@@ -1,11 +1,10 @@
 //! The sandbox of both real units: a command sink, which runs in it, tries what must fail there and what must
 //! work. The same is tried without it, so that a refusal is known to be the sandbox's.
 
-use std::collections::BTreeMap;
-
 use super::support::claude;
 use super::support::nspawn::BootedDebian;
 use super::support::provider::Pair;
+use super::support::run::Ran;
 use super::support::world::{self, SOURCE};
 use super::{RELEASE, SOON};
 
@@ -82,14 +81,14 @@ pub fn assert_it_holds(debian: &BootedDebian) {
     assert_found(outside.ok(), |row| row.1);
 
     let user = "systemctl --user restart tokensink";
-    assert_found(&found_by(debian, || drop(debian.exec_user(user).ok())), |row| row.2);
+    assert_found(&found_by(debian, || debian.exec_user(user)), |row| row.2);
     reload(debian);
     assert_nobody_gets_near(debian);
     debian.exec_user("systemctl --user stop tokensink").ok();
     assert_eq!(debian.exec_user("systemctl --user show -P Result tokensink").ok(), "success");
 
     let system = "systemctl daemon-reload; systemctl restart tokensink@alice";
-    assert_found(&found_by(debian, || drop(debian.exec_root(system).ok())), |row| row.3);
+    assert_found(&found_by(debian, || debian.exec_root(system)), |row| row.3);
     debian.exec_root("systemctl reload tokensink@alice; systemctl stop tokensink@alice").ok();
     assert_eq!(debian.exec_root("systemctl show -P Result tokensink@alice").ok(), "success");
     assert_figures(debian);
@@ -111,10 +110,10 @@ fn furnish(debian: &BootedDebian) {
 }
 
 /// What the command of the sink wrote when it got a new token of a daemon that was started so.
-fn found_by(debian: &BootedDebian, start: impl FnOnce()) -> String {
+fn found_by(debian: &BootedDebian, start: impl FnOnce() -> Ran) -> String {
     debian.exec_user("rm -f found").ok();
     rotate(debian);
-    start();
+    start().ok();
     debian.wait_until("the command has run", SOON, || debian.exec_user("test -e found").code == Some(0));
     debian.read_user("found").unwrap()
 }
@@ -206,7 +205,7 @@ fn the_drop_ins_of_the_examples_do_what_they_say() {
     debian.write_user("/home/alice/.config/tokensink/tokensink.toml", &format!("{CONFIGURATION}{PLAIN}"));
     debian.write_user("/home/alice/probe.sh", "cat >/dev/null; readlink /proc/self/ns/user");
     let manager = debian.exec_user("readlink /proc/self/ns/user").ok().to_owned();
-    let start = || drop(debian.exec_user("systemctl --user start tokensink").ok());
+    let start = || debian.exec_user("systemctl --user start tokensink");
     assert_ne!(found_by(&debian, start).trim(), manager);
 
     // Where no namespace is to be had, none is made.
