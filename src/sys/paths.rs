@@ -132,3 +132,18 @@ fn account_home() -> Option<PathBuf> {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
     Some(user.dir).filter(|d| d.is_absolute())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_told_who_and_where_and_the_way_to_an_engine_and_no_more() {
+        let given = ["USER", "DOCKER_HOST", "CONTAINER_HOST", "CLAUDE_CODE_OAUTH_TOKEN", "LD_PRELOAD", "TZ"];
+        let variables = given.iter().map(|name| ((*name).to_owned(), format!("of {name}"))).collect();
+        let child = Surroundings { home: "/home/alice".into(), variables }.child_environment();
+        let names: Vec<&str> = child.keys().map(String::as_str).collect();
+        assert_eq!(names, ["CONTAINER_HOST", "DOCKER_HOST", "HOME", "PATH", "TZ", "USER"]);
+        assert_eq!(child["HOME"], "/home/alice");
+    }
+}
