@@ -102,24 +102,29 @@ fn run_of(host: &Host, arguments: &[&str]) -> Run {
 }
 
 /// Runs the program on a fresh host with the fault, which must happen.
-fn with(host: impl Fn() -> Host, fault: &Fault, arguments: &[&str]) -> (Host, Said) {
+fn with(host: impl Fn() -> Host, fault: &Fault, arguments: &[&str]) -> Option<(Host, Said)> {
     let hit = aimed(&fault.at, |off| {
         let host = host();
         let run = run_of(&host, arguments);
         let said = host.say(&mut run.failing(&[(&fault.at, fault.error)], off));
         (run, (host, said))
     });
-    let (host, said) = hit.unwrap_or_else(|| panic!("{fault:?} did not happen"));
+    // How many writes there are on wake-ups is a matter of time.
+    assert!(hit.is_some() || fault.at.call == "write", "{fault:?} did not happen");
+    let (host, said) = hit?;
     assert!(matches!(said.code, Some(0 | 1)), "{fault:?}: no signal and no panic ends us: {said}");
     // Whoever gets it is told why.
     assert!(said.code == Some(0) || !said.text.is_empty(), "{fault:?}: ended without a word");
-    (host, said)
+    Some((host, said))
 }
 
 /// What a failed release leaves is gone in a minute; here it is gone at once.
 fn clear_locks(host: &Host) -> usize {
     host.locks().into_iter().filter(|lock| std::fs::remove_dir(lock).is_ok()).count()
 }
+
+/// What is said of a fault that was not put in where it was meant.
+const NOT_HIT: &str = "not hit";
 
 /// Counts what came of each case, in all and by error.
 fn print(title: &str, faults: &[Fault], lines: &[String]) {
@@ -130,6 +135,8 @@ fn print(title: &str, faults: &[Fault], lines: &[String]) {
         *errors.entry(fault.error).or_default() += 1;
     }
     println!("{title}: {} faults", faults.len());
+    let missed = lines.iter().filter(|line| *line == NOT_HIT).count();
+    assert!(missed * 3 < faults.len(), "{title}: {missed} were not put in");
     for (line, (count, errors)) in counts {
         let errors: Vec<String> = errors.iter().map(|(error, count)| format!("{error} {count}")).collect();
         println!("  {count:>4} {line} ({})", errors.join(", "));
@@ -154,7 +161,7 @@ fn fail_everywhere(cli: Cli) {
     assert!(operations.len() > 200, "{operations:?}");
     let faults = faults(&operations);
     let lines = in_parallel(&faults, 4, |fault| {
-        let (host, said) = with(host, fault, &["refresh", "--json"]);
+        let Some((host, said)) = with(host, fault, &["refresh", "--json"]) else { return NOT_HIT.to_owned() };
         let place = host.place_of_live();
         assert_ne!(place, "nowhere", "{fault:?}: {said}");
         let held: Value = serde_json::from_str(&host.read()).expect("never torn");
@@ -185,7 +192,9 @@ fn an_error_at_any_call_on_the_wire_never_sends_a_token_twice() {
     let faults = all_faults(&operations);
     assert!(faults.len() >= 15, "{faults:#?}");
     let lines = in_parallel(&faults, 4, |fault| {
-        let (host, said) = with(Host::new, fault, &["refresh", "--json"]);
+        let Some((host, said)) = with(Host::new, fault, &["refresh", "--json"]) else {
+            return NOT_HIT.to_owned();
+        };
         let sent = host.requests();
         let again = host.refresh(&[]);
         let ledger = host.provider.ledger();
@@ -243,7 +252,9 @@ fn an_answer_that_cannot_be_read_just_now_is_not_given_up_by_force() {
     let faults = faults(&operations.iter().filter(of_answer).cloned().collect::<Vec<_>>());
     assert!(faults.iter().any(|fault| fault.at.call == "openat"), "{faults:?}");
     let lines = in_parallel(&faults, 4, |fault| {
-        let (host, said) = with(|| dead_at("refresh-recorded"), fault, &arguments);
+        let Some((host, said)) = with(|| dead_at("refresh-recorded"), fault, &arguments) else {
+            return NOT_HIT.to_owned();
+        };
         assert_ne!(host.place_of_live(), "nowhere", "{fault:?}: {said}");
         let again = host.refresh(&[]);
         assert_eq!(
@@ -301,7 +312,7 @@ fn an_error_at_any_file_operation_of_a_pass_leaves_old_or_new_files() {
     let faults = faults(&run_of(&first, &["sync", "--json"]).operations(CALLS));
     assert!(faults.len() > 100, "{faults:?}");
     let lines = in_parallel(&faults, 4, |fault| {
-        let (host, said) = with(stage, fault, &["sync", "--json"]);
+        let Some((host, said)) = with(stage, fault, &["sync", "--json"]) else { return NOT_HIT.to_owned() };
         let access = &host.pair.access;
         let new = [
             format!("{{\"other\":{{\"access\":\"kept\"}},\"anthropic\":{{\"access\":\"{access}\""),
@@ -370,7 +381,7 @@ fn an_error_at_any_file_operation_of_a_set_up_leaves_nothing_that_is_not_taken_b
         let said = host.say(&mut run_it.failing(&[(&fault.at, fault.error)], 0));
         // How many files are opened before depends on the other processes that there are.
         if run_it.aim(&fault.at).is_ne() {
-            return "not hit".to_owned();
+            return NOT_HIT.to_owned();
         }
         let is_there = file(&host).exists();
         assert!(said.code == Some(1) || is_there, "{fault:?}: {said}");
