@@ -67,6 +67,26 @@ fn every_source_file_that_the_documentation_names_exists() {
 /// Rows without a test, or with one that does not exist, are promises.
 #[test]
 fn every_bug_and_trap_of_before_has_a_test_that_exists() {
+    let code = code();
+    let table = std::fs::read_to_string(root().join("docs/incidents.md")).unwrap();
+    let rows: Vec<&str> =
+        table.lines().filter(|line| line.starts_with("| B") && !line.starts_with("| Bug")).collect();
+    let traps: Vec<&str> = table.lines().filter(|line| line.starts_with("| C")).collect();
+    assert_eq!((rows.len(), traps.len()), (36, 12));
+    let numbered = (1..).zip(rows).map(|(number, row)| (format!("| B{number} |"), row));
+    let traps = (1..).zip(traps).map(|(number, row)| (format!("| C{number} |"), row));
+    for (number, row) in numbered.chain(traps) {
+        assert!(row.starts_with(&number), "{row}");
+        let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            assert!(is_test(&code, test), "{test}: {row}");
+        }
+    }
+}
+
+/// Everything under `src/` and `tests/` that is Rust.
+fn code() -> String {
     fn sources(directory: &Path, found: &mut String) {
         for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.is_dir() {
@@ -80,23 +100,27 @@ fn every_bug_and_trap_of_before_has_a_test_that_exists() {
     for directory in ["src", "tests"] {
         sources(&root().join(directory), &mut code);
     }
-    let table = std::fs::read_to_string(root().join("docs/incidents.md")).unwrap();
-    let rows: Vec<&str> =
-        table.lines().filter(|line| line.starts_with("| B") && !line.starts_with("| Bug")).collect();
-    let traps: Vec<&str> = table.lines().filter(|line| line.starts_with("| C")).collect();
-    assert_eq!((rows.len(), traps.len()), (36, 12));
-    let numbered = (1..).zip(rows).map(|(number, row)| (format!("| B{number} |"), row));
-    let traps = (1..).zip(traps).map(|(number, row)| (format!("| C{number} |"), row));
-    for (number, row) in numbered.chain(traps) {
-        assert!(row.starts_with(&number), "{row}");
-        let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty(), "{row}");
-        for test in tests {
-            let is_there =
-                code.contains(&format!("fn {test}()")) || root().join("tests/config").join(test).is_dir();
-            assert!(is_there, "{test}: {row}");
-        }
-    }
+    code
+}
+
+/// A test function, or a case of the configuration's.
+fn is_test(code: &str, name: &str) -> bool {
+    code.contains(&format!("fn {name}(")) || root().join("tests/config").join(name).is_dir()
+}
+
+#[test]
+fn every_test_that_the_proof_names_exists() {
+    let (text, code) = (std::fs::read_to_string(root().join("docs/proof.md")).unwrap(), code());
+    // Words between backticks that could be nothing but the sentence of a test.
+    let named: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() >= 3 && !word.contains(['/', ' ']))
+        .collect();
+    assert!(named.len() > 80, "{} tests are named", named.len());
+    let missing: Vec<_> = named.into_iter().filter(|name| !is_test(&code, name)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 /// Command lines of a document: those of its blocks for a shell or a console, and those between backticks.
