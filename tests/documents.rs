@@ -103,9 +103,10 @@ fn code() -> String {
     code
 }
 
-/// A test function, or a case of the configuration's.
+/// A test function, or a case of the configuration's or the plan's.
 fn is_test(code: &str, name: &str) -> bool {
-    code.contains(&format!("fn {name}(")) || root().join("tests/config").join(name).is_dir()
+    let is_case = |folder: &str| root().join(folder).join(name).is_dir();
+    code.contains(&format!("fn {name}(")) || is_case("tests/config") || is_case("tests/plan")
 }
 
 #[test]
