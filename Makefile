@@ -1,7 +1,7 @@
 # tokensink: build, test, install. Every target honours CARGO_TARGET_DIR.
 #
 #   make            release build            make test         everything: setup, lint, deny, all tests
-#   make run        see below                make test-unit    tests that need neither root nor a booted system
+#   make run        see below                make test-unit    tests that need no booted system (some need root)
 #   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
 #   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
@@ -52,7 +52,7 @@ bench: TEST_TOOLS += incrond:incron
 bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path -- $(BENCH_OPTIONS)
 
-.PHONY: previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw \
+.PHONY: crates previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw \
 	test-packages soak mutants install uninstall notices packages source fuzz rebuilt sbom
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes. The last
@@ -60,11 +60,15 @@ bench: build setup
 # not build it again when that changes.
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP = --remap-path-prefix=$(CURDIR)=/tokensink --remap-path-prefix=$(CURDIR)/vendor=/crates \
-	$(patsubst %,--remap-path-prefix=%=/crates,$(wildcard $(CARGO_HOME)/registry/src/*)) \
+	$(patsubst %,--remap-path-prefix=%=/crates,$(shell ls -d $(CARGO_HOME)/registry/src/* 2>/dev/null)) \
 	--remap-path-prefix=$(abspath $(CARGO_TARGET_DIR))=/target
 CROSS = $(if $(TARGET),-C linker=$(subst -unknown,,$(TARGET))-gcc)
 
-build:
+# Where cargo keeps crates is known when they are there: what is remapped below must not depend on who ran first.
+crates:
+	$(CARGO) fetch --locked --quiet
+
+build: crates
 	SOURCE_DATE_EPOCH=0 RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP) $(CROSS))" $(CARGO) build --release --locked $(if $(TARGET),--target $(TARGET))
 
 # The daemon in the foreground where a configuration exists, else the whole chain in a temporary home.
@@ -112,7 +116,7 @@ test-unit:
 		case " $(SYSTEM_TESTS) " in *" $$name "*) ;; *) names="$$names --test $$name" ;; esac; done; \
 	exec $(CARGO) test --locked --features failpoints --lib --bins $$names
 
-test-system: setup
+test-system: setup packages previous rebuilt
 	$(CARGO) test --locked --features failpoints --no-fail-fast $(addprefix --test ,$(SYSTEM_TESTS))
 
 test-packages: setup packages previous rebuilt
@@ -120,7 +124,7 @@ test-packages: setup packages previous rebuilt
 
 # TOKENSINK_LONG=1 is for every test that has a longer form of itself.
 SIM_RUNS ?= 3000
-test-long: setup
+test-long: setup packages previous rebuilt
 	TOKENSINK_LONG=1 TOKENSINK_SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --features failpoints \
 		--no-fail-fast --test simulated_year -- --nocapture
 	TOKENSINK_LONG=1 $(CARGO) test --locked --features failpoints --no-fail-fast -- --test-threads=4

@@ -64,6 +64,15 @@ fn every_source_file_that_the_documentation_names_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+#[test]
+fn no_document_has_a_place_that_is_still_to_be_filled() {
+    for (file, text) in documents() {
+        let marks =
+            text.split('@').filter(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase()));
+        assert_eq!(marks.count(), 0, "{}", file.display());
+    }
+}
+
 /// Rows without a test, or with one that does not exist, are promises.
 #[test]
 fn every_bug_and_trap_of_before_has_a_test_that_exists() {

@@ -99,14 +99,13 @@ fn granted(body: &[u8]) -> Answer {
     let Some(fields) = value.as_object() else {
         return Answer::Unreadable { why: "the answer is not an object" };
     };
-    let tokens = ["access_token", "refresh_token", "id_token"];
-    if tokens.iter().filter_map(|name| fields.get(*name)?.as_str()).any(|text| !is_token(text)) {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    if text("refresh_token").is_some_and(|text| !is_token(text)) {
         return Answer::Unreadable { why: "the answer holds a token that cannot be one" };
     }
-    let secret = |name: &str| {
-        let text = fields.get(name).and_then(Value::as_str).filter(|t| !t.trim().is_empty())?;
-        Some(Secret::new(text.to_owned()))
-    };
+    // One that cannot be a token is none: the refresh token beside it may be all that is left of the login.
+    let secret =
+        |name: &str| text(name).filter(|text| is_token(text)).map(|text| Secret::new(text.to_owned()));
     let seconds = |name: &str| {
         let number = fields.get(name)?;
         let seconds = number.as_f64().or_else(|| number.as_str()?.parse().ok())?;

@@ -20,15 +20,15 @@ const FOREIGN_AGE: Duration = Duration::from_secs(600);
 pub async fn recover(world: &World, state: &StateDir) {
     let _lock = match pass::hold_pass(state, PASS_DEADLINE).await {
         Ok(lock) => lock,
-        // The pass that follows says it again, and louder.
-        Err(error) => return tracing::debug!("nothing of a crash was looked for: {error}"),
+        Err(error) => return tracing::warn!("what a crash left is looked for at the next start: {error}"),
     };
     let targets = world.watched();
     let mut directories: BTreeSet<PathBuf> =
         targets.iter().filter_map(|p| p.parent().map(PathBuf::from)).collect();
     directories.extend(state.directories());
+    let mut names = atomic_file::LeftNames::default();
     for path in targets {
-        if let Err(error) = atomic_file::recover(&path) {
+        if let Err(error) = atomic_file::recover(&path, &mut names) {
             tracing::warn!("failed to complete an interrupted write, keeping its copy: {error}");
         }
     }

@@ -165,12 +165,13 @@ impl StateDir {
             FileState::Unreadable { reason, .. } => return Err(StoreError::Read(path, reason.to_string())),
             FileState::Present(file) => file.document,
         };
-        let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(document.expose())
-            .and_then(|object| serde_json::from_value::<Memory>(object.into()));
-        match parsed {
-            Ok(memory) if memory.format_version > Memory::VERSION => {
-                Err(StoreError::Newer(path, memory.format_version))
-            }
+        let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(document.expose());
+        // Before all else: what a newer version means by the rest is not ours to judge.
+        let version = object.as_ref().ok().and_then(|object| object.get("format_version")?.as_u64());
+        if let Some(newer) = version.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > Memory::VERSION) {
+            return Err(StoreError::Newer(path, newer));
+        }
+        match object.and_then(|object| serde_json::from_value::<Memory>(object.into())) {
             Ok(memory) => Ok(Memory { alerts: self.alerts(), ..memory }),
             Err(error) => {
                 let aside = self.path.join("state.json.unreadable");

@@ -28,7 +28,9 @@ fn login(root: &JsonObject<'_>) -> SourceReading {
     let Some(user) = root.get_object("lastLoggedInUser") else {
         return SourceReading::Husk { login_ended: None };
     };
-    let text = |key| user.get_string(key).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    // Comments are not all that this parser allows: a line may end inside a text.
+    let is_line = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+    let text = |key| user.get_string(key).map(|text| text.trim().to_owned()).filter(|text| is_line(text));
     let (Some(host), Some(login)) = (text("host"), text("login")) else {
         return SourceReading::Partial { field: "lastLoggedInUser" };
     };
@@ -42,11 +44,13 @@ fn login(root: &JsonObject<'_>) -> SourceReading {
     };
     let access = token("authTokens", format!("{host}:{login}:github"))
         .or_else(|| token("copilotTokens", format!("{host}:{login}")))
-        .map(Secret::new)
-        .filter(|token| !token.is_blank());
+        .filter(|token| !token.trim().is_empty());
     let Some(access) = access else { return SourceReading::Husk { login_ended: None } };
+    if !is_line(access.trim()) {
+        return SourceReading::Partial { field: "authTokens" };
+    }
     SourceReading::Ok(Credential {
-        access,
+        access: Secret::new(access),
         refresh: None,
         expires_at: None,
         login_deadline: None,
@@ -91,5 +95,7 @@ mod tests {
         }
         let partial = parse(br#"{"lastLoggedInUser":{"host":"x"}}"#);
         assert_eq!(partial, SourceReading::Partial { field: "lastLoggedInUser" });
+        let two_lines = of("\"copilotTokens\":{\"https://github.com:ann\":\"a\nb\"}");
+        assert_eq!(two_lines, SourceReading::Partial { field: "authTokens" });
     }
 }

@@ -275,7 +275,7 @@ impl Refresh<'_> {
             Ok(Some(found)) => found,
             Err(error) => return Resolved::Ended(self.not_sent(None, error.to_string())),
         };
-        if found.answer.is_none() && scratch.is_there() {
+        if found.answer.is_none() && found.unread.is_none() && scratch.is_there() {
             match self.in_scratch(intent, scratch, &found).await {
                 Ok(answer) => found.answer = answer,
                 Err(outcome) => return Resolved::Ended(outcome),
@@ -297,6 +297,14 @@ impl Refresh<'_> {
                 } else {
                     Resolved::Nothing
                 }
+            }
+            // It may be the only copy of the login: nobody makes room for another answer in its place.
+            None if let Some(path) = &found.unread => {
+                let why = format!(
+                    "{} is there and cannot be read; without it the login may be lost",
+                    path.display()
+                );
+                Resolved::Ended(self.not_sent(None, why))
             }
             // The one way past an unknown is a person who asks for it.
             None if self.is_forced => Resolved::Doubtful,

@@ -56,6 +56,8 @@ pub struct Found {
     pub locks: Vec<LockMark>,
     /// What the answer brought, if it was recorded, with the token that was spent for it.
     pub answer: Option<(Secret, Renewed)>,
+    /// An answer that is there and cannot be read, just now or for good.
+    pub unread: Option<PathBuf>,
 }
 
 /// Where intents are kept.
@@ -103,8 +105,7 @@ impl Intent {
     /// What an earlier run left.
     ///
     /// # Errors
-    /// `Unreadable` for a record that is there and makes no sense, or whose answer is there and cannot
-    /// be read: it is never taken for none.
+    /// `Unreadable` for a record that is there and makes no sense: it is never taken for none.
     pub fn find(&self) -> Result<Option<Found>, IntentError> {
         let unreadable = || IntentError::Unreadable(self.path.clone());
         let document = match atomic_file::observe(&self.path) {
@@ -114,16 +115,15 @@ impl Intent {
         };
         let value: Value = serde_json::from_slice(document.expose()).map_err(|_| unreadable())?;
         let begun = parse(&value).ok_or_else(unreadable)?;
-        let mut unreadable = None;
+        let mut unread = None;
         for path in [Some(&self.answer), self.spare.as_ref()].into_iter().flatten() {
             match answer_in(path, &begun.spent) {
                 Ok(Some(found)) => return Ok(Some(Found { locks: begun.locks, ..found })),
                 Ok(None) => {}
-                Err(error) => unreadable = Some(error),
+                Err(_) => unread = Some(path.clone()),
             }
         }
-        // It may be the only copy of the login: nobody makes room for another answer in its place.
-        unreadable.map_or(Ok(Some(begun)), Err)
+        Ok(Some(Found { unread, ..begun }))
     }
 
     /// Records that `spent` is about to be sent under these locks, and takes the room for the
@@ -237,7 +237,7 @@ fn parse(value: &Value) -> Option<Found> {
         Some(answer) => Some(parse_answer(answer)?),
     };
     let locks = value.get("locks").and_then(|locks| serde_json::from_value(locks.clone()).ok());
-    Some(Found { spent, at, locks: locks.unwrap_or_default(), answer })
+    Some(Found { spent, at, locks: locks.unwrap_or_default(), answer, unread: None })
 }
 
 fn parse_answer(answer: &Value) -> Option<(Secret, Renewed)> {

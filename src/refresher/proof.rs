@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::base::secret::Document;
 use crate::sys::atomic_file::{self, FileState, Policy};
+use crate::sys::mounts;
 
 /// Room that an answer may need beyond the present size of the source, in bytes.
 const HEADROOM: usize = 16 * 1024;
@@ -32,6 +33,9 @@ pub fn storable(source: &Path, follows_links: bool) -> Result<(), NotStorable> {
     if file.uid != nix::unistd::geteuid().as_raw() {
         return refuse("belongs to another user");
     }
+    if atomic_file::is_misled(source) {
+        return refuse("is another user's link, which is not followed for writing");
+    }
     // What is replaced is the real file, and the answer needs room beside that one.
     let Ok(real) = source.canonicalize() else { return refuse("is gone") };
     if is_mount(&real, file.dev) {
@@ -56,7 +60,5 @@ fn is_mount(real: &Path, device: u64) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let other_device =
         real.parent().and_then(|p| std::fs::metadata(p).ok()).is_some_and(|parent| parent.dev() != device);
-    let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return other_device };
-    let shown = real.display().to_string().replace('\\', "\\134").replace(' ', "\\040");
-    other_device || table.lines().any(|line| line.split(' ').nth(4) == Some(shown.as_str()))
+    other_device || mounts::list().is_ok_and(|mounts| mounts.iter().any(|mount| mount.point == real))
 }

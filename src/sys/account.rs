@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The account that the process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,16 @@ pub struct Account {
     pub home: Option<PathBuf>,
     /// Its login shell; `None` for a number without an account.
     pub shell: Option<PathBuf>,
+}
+
+/// Whether root is somebody here. In a user namespace without it, root and all strangers have one number.
+#[must_use]
+pub fn maps_root() -> bool {
+    static MAPS: OnceLock<bool> = OnceLock::new();
+    *MAPS.get_or_init(|| {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.is_empty() || map.lines().any(|line| line.split_ascii_whitespace().next() == Some("0"))
+    })
 }
 
 impl Account {

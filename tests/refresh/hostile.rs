@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokensink::refresher::proof::storable;
 
 use crate::login;
 use crate::support::claude::in_seconds;
-use crate::support::host::{Host, age, in_parallel};
+use crate::support::host::{Host, age, document, in_parallel};
 
 /// What a server writes after it has read the request; the second argument is where nobody should go.
 type Manner = fn(&mut TcpStream, &str);
@@ -126,25 +127,25 @@ const MANNERS: &[(&str, Manner, &str)] = &[
     (
         "a line end in a token",
         |s, _| grant(s, "", &json!({"access_token": "sk-ant-oat01-x\nNODE_OPTIONS=--require=/x"})),
-        "unknown",
+        "only refresh",
     ),
     (
         "a return in a token",
         |s, _| grant(s, "", &json!({"refresh_token": "sk-ant-ort01-x\r\nX-Evil: 1"})),
         "unknown",
     ),
-    ("NUL in a token", |s, _| grant(s, "", &json!({"access_token": "sk-ant-oat01-\u{0}x"})), "unknown"),
+    ("NUL in a token", |s, _| grant(s, "", &json!({"access_token": "sk-ant-oat01-\u{0}x"})), "only refresh"),
     (
         "an escape in a token",
         |s, _| grant(s, "", &json!({"access_token": "sk-ant-oat01-\u{1b}[2J"})),
-        "unknown",
+        "only refresh",
     ),
     (
         "a token that is no ASCII",
         |s, _| grant(s, "", &json!({"access_token": "sk-ant-oat01-\u{202e}x"})),
-        "unknown",
+        "only refresh",
     ),
-    ("a token of 100 KB", |s, _| grant(s, "", &json!({"access_token": "x".repeat(100_000)})), "unknown"),
+    ("a token of 100 KB", |s, _| grant(s, "", &json!({"access_token": "x".repeat(100_000)})), "only refresh"),
     ("another host", |s, to| redirect(s, 307, to), "failed"),
     ("another host for good", |s, to| redirect(s, 308, to), "failed"),
     ("another method", |s, to| redirect(s, 303, to), "failed"),
@@ -182,20 +183,33 @@ fn whatever_a_server_answers_the_login_stays_and_nothing_goes_elsewhere() {
         command.args(["-c", "ulimit -v 150000; exec \"$0\" refresh --json"]).arg(&host.program);
         let said = host.say(host.dress(&mut command));
         println!("{name}: {:?}, {}", began.elapsed(), said.detail);
-        assert_eq!(said.outcome, *outcome, "{name}: {said}");
+        // An access token that cannot be one is none; the refresh token beside it is all that is left of the login.
+        let (outcome, access) = match *outcome {
+            "only refresh" => ("rotated", login(&host)["accessToken"].clone()),
+            other => (other, json!("sk-ant-oat01-hostile")),
+        };
+        assert_eq!(said.outcome, outcome, "{name}: {said}");
         assert!(began.elapsed() < Duration::from_secs(25), "{name}: not by the deadline");
         let (visits, elsewhere) =
             (server.visits.load(Ordering::Relaxed), server.elsewhere.load(Ordering::Relaxed));
         assert_eq!((visits, elsewhere), (1, 0), "{name}: one request, and none elsewhere");
-        if *outcome == "rotated" {
+        if outcome == "rotated" {
             let now = login(&host);
+            let kept: serde_json::Value = serde_json::from_str(&before).unwrap();
+            assert!(
+                access == "sk-ant-oat01-hostile" || access == kept["claudeAiOauth"]["accessToken"],
+                "{name}"
+            );
             assert_eq!(
                 (&now["accessToken"], &now["refreshToken"]),
-                (&json!("sk-ant-oat01-hostile"), &json!("sk-ant-ort01-hostile")),
+                (&access, &json!("sk-ant-ort01-hostile")),
                 "{name}"
             );
             let ends_in = now["expiresAt"].as_i64().unwrap() - in_seconds(0);
-            assert!((0..=28_800_000).contains(&ends_in), "{name}: {ends_in}");
+            assert!(
+                now["accessToken"] != "sk-ant-oat01-hostile" || (0..=28_800_000).contains(&ends_in),
+                "{name}: {ends_in}"
+            );
         } else {
             assert_eq!(host.read(), before, "{name}: the file stays");
         }
@@ -265,4 +279,37 @@ fn a_lock_that_another_user_planted_holds_up_and_no_more() {
         assert_eq!((said.outcome.as_str(), host.requests()), ("not-sent", requests), "{other}: {said}");
         std::fs::remove_file(lock).unwrap();
     }
+}
+
+/// What the write would refuse is seen before anything is spent.
+#[test]
+fn a_source_behind_another_users_link_is_refused_before_its_token_is_spent() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, link) = (directory.path().join("auth.json"), directory.path().join("link.json"));
+    std::fs::write(&file, "{}").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    storable(&link, true).unwrap();
+    std::os::unix::fs::lchown(&link, Some(64_201), Some(64_201)).unwrap();
+    let refused = storable(&link, true).unwrap_err().0;
+    assert!(refused.contains("another user's link"), "{refused}");
+}
+
+/// An answer that no read brings back holds up its own token, and not the login that somebody made since.
+#[test]
+fn an_answer_that_can_never_be_read_blocks_no_new_login() {
+    let host = Host::new();
+    let said = host.say(host.command(&["refresh", "--json"]).env("TOKENSINK_FAILPOINT", "refresh-recorded"));
+    assert_eq!(said.code, None, "{said}");
+    for lock in host.locks() {
+        let _ = std::fs::remove_dir_all(lock);
+    }
+    let answer = host.home.join(".local/state/tokensink/intents/claude.answer");
+    std::fs::remove_file(&answer).unwrap();
+    std::os::unix::fs::symlink(&answer, &answer).unwrap();
+    let said = host.refresh(&["--force"]);
+    assert!(said.outcome == "not-sent" && said.to_string().contains("cannot be read"), "{said}");
+    assert_eq!(host.requests(), 1);
+    // Somebody logs in.
+    host.write(&document(&host.provider.seed("later"), in_seconds(60)));
+    assert_eq!(host.refresh(&["--force"]).outcome, "rotated");
 }

@@ -32,7 +32,11 @@ pub(super) fn run(ground: &Ground, only: Option<&Path>) -> Exit {
     };
     let mut record = match Record::load(&state) {
         Ok(record) => record,
-        Err(why) => return output::failure(why, Exit::Failed),
+        Err(why) => {
+            let remedy =
+                "move it away and run this again: the drop-in and the unit are left as they are then";
+            return output::failure(format!("{why}; {remedy}"), Exit::Failed);
+        }
     };
     let ours = ours(&record, &ground.surroundings);
     let managed = |sink: &SinkKind| matches!(sink, SinkKind::OpenClaw { manage: true, .. });

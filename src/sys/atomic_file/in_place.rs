@@ -7,12 +7,14 @@
 //! the old bytes back. The file is never truncated before its new content is in it. With both beside
 //! it a torn target is told from one that somebody wrote since, whatever its format is.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
@@ -169,6 +171,22 @@ pub enum Recovery {
     Completed,
 }
 
+/// Names of copies, by directory: a directory is read once, however many targets are in it.
+#[derive(Debug, Default)]
+pub struct LeftNames(HashMap<PathBuf, Vec<OsString>>);
+
+impl LeftNames {
+    fn within(&mut self, directory: &Path) -> &[OsString] {
+        let is_copy =
+            |name: &OsString| [COPY_SUFFIX, BEFORE_SUFFIX].iter().any(|s| name.as_bytes().ends_with(s));
+        let read = || {
+            let entries = std::fs::read_dir(directory).into_iter().flatten();
+            entries.filter_map(|entry| Some(entry.ok()?.file_name())).filter(is_copy).collect()
+        };
+        self.0.entry(directory.to_owned()).or_insert_with(read)
+    }
+}
+
 /// Completes an in-place rewrite of `path` that a crash or a failing device interrupted. To be
 /// called before the first pass, never beside a commit of the same file: until then the copy may be
 /// the only whole content. A target that is no mixture of the old and the new content was written by
@@ -176,11 +194,10 @@ pub enum Recovery {
 ///
 /// # Errors
 /// As for writing; the copy is kept then.
-pub fn recover(path: &Path) -> Result<Recovery, WriteError> {
+pub fn recover(path: &Path, left: &mut LeftNames) -> Result<Recovery, WriteError> {
     let fail = |step, kind: WriteErrorKind| WriteError::new(path, step, kind);
     let Ok(target) = resolve(path) else { return Ok(Recovery::Nothing) };
-    let Ok(entries) = std::fs::read_dir(&target.parent) else { return Ok(Recovery::Nothing) };
-    let names: Vec<OsString> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    let names = left.within(&target.parent);
     // A copy from another boot is as dead as one from a dead process: a rewrite takes
     // milliseconds, and the pass lock keeps a second writer of the same user out.
     let left_with = |suffix: &[u8]| {

@@ -40,8 +40,8 @@ use sha2::Digest as _;
 
 use self::directory::Parent;
 pub use self::error::{WriteError, WriteErrorKind};
-pub use self::in_place::{Recovery, recover};
-pub use self::observe::{FileState, MAX_LEN, ParentState, Present, UnreadableReason, observe};
+pub use self::in_place::{LeftNames, Recovery, recover};
+pub use self::observe::{FileState, MAX_LEN, ParentState, Present, UnreadableReason, is_misled, observe};
 use self::observe::{read_at, resolve};
 pub use self::reserve::Reserve;
 pub use self::temp::{is_temp_of, remove_stale_temps};

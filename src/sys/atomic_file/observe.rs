@@ -14,6 +14,7 @@ use nix::sys::stat::Mode;
 
 use super::{Digest, Expected, WriteErrorKind};
 use crate::base::secret::Document;
+use crate::sys::account;
 
 /// Size limit in bytes: no credential store of any tool comes near it.
 pub const MAX_LEN: u64 = 16 * 1024 * 1024;
@@ -212,7 +213,7 @@ pub(super) fn resolve(path: &Path) -> Result<Target, Errno> {
             }
             // EINVAL: there, and not a link.
             Err(Errno::EINVAL | Errno::ENOENT) => {
-                let is_misled = stranger.is_some_and(|uid| !is_of(uid, &parent, &name));
+                let is_misled = stranger.is_some_and(|maker| !is_of(maker, &parent, &name));
                 return Ok(Target { parent, name, links, is_misled });
             }
             Err(errno) => return Err(errno),
@@ -221,17 +222,35 @@ pub(super) fn resolve(path: &Path) -> Result<Target, Errno> {
     Err(Errno::ELOOP)
 }
 
+/// Whether a link on the way to `path` keeps everybody from writing there.
+#[must_use]
+pub fn is_misled(path: &Path) -> bool {
+    resolve(path).is_ok_and(|target| target.is_misled)
+}
+
 /// Who made that link, unless it was us or root.
+///
+/// In a user namespace (`PrivateUsers=` of our unit) everybody else has one and the same number, root too. There a
+/// link counts as a stranger's where a stranger could have made it: in a directory that others may write.
 fn maker_of(link: &Path) -> Option<u32> {
     let ours = nix::unistd::geteuid().as_raw();
     let uid = link.symlink_metadata().ok()?.uid();
-    (uid != ours && uid != 0).then_some(uid)
+    let may_be_roots = || {
+        let above = link.parent().and_then(|parent| parent.metadata().ok());
+        !account::maps_root() && above.is_some_and(|above| above.mode() & 0o022 == 0)
+    };
+    (uid != ours && uid != 0 && !may_be_roots()).then_some(uid)
 }
 
-/// Whether that user could have written the file without us: it is theirs, or is to be made in their directory.
+/// Whether that user could have written the file without us: it is theirs, or is to be made in their directory. In a
+/// user namespace a directory may be anybody's.
 fn is_of(uid: u32, parent: &Path, name: &OsStr) -> bool {
-    let owner = parent.join(name).symlink_metadata().or_else(|_| parent.metadata()).map(|stat| stat.uid());
-    owner.is_ok_and(|owner| owner == uid)
+    let owner = match parent.join(name).symlink_metadata() {
+        Ok(stat) => Some(stat.uid()),
+        Err(_) if account::maps_root() => parent.metadata().ok().map(|stat| stat.uid()),
+        Err(_) => None,
+    };
+    owner == Some(uid)
 }
 
 /// Why reading failed.

@@ -363,24 +363,24 @@ fn a_copy_of_our_own_broken_rewrite_completes_the_file_and_that_of_another_name_
     leave("file");
     leave("file.other");
     fs::write(&path, &torn).unwrap();
-    assert_eq!(recover(&path).unwrap(), Recovery::Completed);
+    assert_eq!(recover(&path, &mut LeftNames::default()).unwrap(), Recovery::Completed);
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
     assert_eq!(names(dir.path()).len(), 3);
-    assert_eq!(recover(&path).unwrap(), Recovery::Nothing);
+    assert_eq!(recover(&path, &mut LeftNames::default()).unwrap(), Recovery::Nothing);
     // What is whole, or is of somebody else, stays: whatever was torn is not it.
     for whole in [OLD, NEW, "{torn by others", "", &NEW[..20]] {
         leave("file");
         fs::write(&path, whole).unwrap();
-        assert_eq!(recover(&path).unwrap(), Recovery::Discarded, "{whole}");
+        assert_eq!(recover(&path, &mut LeftNames::default()).unwrap(), Recovery::Discarded, "{whole}");
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(dir.path()).len()), (whole, 3));
     }
     // Room was made, nothing was written; and a copy with nothing to compare with decides nothing.
     leave("file");
     fs::write(&path, [OLD.as_bytes(), &[0; 9]].concat()).unwrap();
-    assert_eq!(recover(&path).unwrap(), Recovery::Completed);
+    assert_eq!(recover(&path, &mut LeftNames::default()).unwrap(), Recovery::Completed);
     fs::write(dir.path().join(copy_of("file")), NEW).unwrap();
     fs::write(&path, &torn).unwrap();
-    assert_eq!(recover(&path).unwrap(), Recovery::Discarded);
+    assert_eq!(recover(&path, &mut LeftNames::default()).unwrap(), Recovery::Discarded);
     assert_eq!(fs::read(&path).unwrap(), torn);
 }
 
@@ -498,7 +498,7 @@ fn an_in_place_rewrite_that_is_killed_half_way_is_completed_at_the_next_start() 
     fs::write(&source, OLD).unwrap();
     fs::write(&target, "").unwrap();
     bind(&source, &target);
-    assert_eq!(recover(&target).unwrap(), Recovery::Nothing);
+    assert_eq!(recover(&target, &mut LeftNames::default()).unwrap(), Recovery::Nothing);
 
     let argument = format!("write:{}", target.display());
     let killed = || testing::run_until(&format!("{NAME}{TEST}"), Path::new(&argument), "in-place-half");
@@ -506,7 +506,7 @@ fn an_in_place_rewrite_that_is_killed_half_way_is_completed_at_the_next_start() 
     assert!(![OLD, NEW].contains(&fs::read_to_string(&source).unwrap().as_str()), "torn");
     let hour = std::time::Duration::from_secs(3600);
     assert!(remove_stale_temps(&inside, hour, clock::now()).unwrap().is_empty(), "the copy is kept");
-    assert_eq!(recover(&target).unwrap(), Recovery::Completed);
+    assert_eq!(recover(&target, &mut LeftNames::default()).unwrap(), Recovery::Completed);
     assert_eq!(fs::read_to_string(&source).unwrap(), NEW);
     assert_eq!(names(&inside), ["file"]);
 
@@ -514,6 +514,6 @@ fn an_in_place_rewrite_that_is_killed_half_way_is_completed_at_the_next_start() 
     fs::write(&source, OLD).unwrap();
     assert_eq!(killed().signal(), Some(9));
     fs::write(&source, OLD).unwrap();
-    assert_eq!(recover(&target).unwrap(), Recovery::Discarded);
+    assert_eq!(recover(&target, &mut LeftNames::default()).unwrap(), Recovery::Discarded);
     assert_eq!((fs::read_to_string(&source).unwrap().as_str(), names(&inside).len()), (OLD, 1));
 }

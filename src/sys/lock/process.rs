@@ -149,12 +149,12 @@ fn read_holder(file: &File) -> Option<Holder> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Written over, then cut: a reader never sees an empty file once one holder was there.
 /// What another release wrote, or one that died, would be told of somebody else.
 fn erase_holder(file: &File) -> io::Result<()> {
     if file.metadata()?.len() == 0 { Ok(()) } else { file.set_len(0) }
 }
 
+/// Written over, then cut: a reader never sees an empty file once one holder was there.
 fn write_holder(file: &File, holder: Holder) -> io::Result<()> {
     let mut text = serde_json::to_vec(&holder)?;
     text.push(b'\n');
