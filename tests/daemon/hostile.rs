@@ -94,6 +94,37 @@ fn what_another_user_plants_at_a_sink_is_neither_followed_nor_filled() {
     home.finish();
 }
 
+/// As in our own unit: `PrivateUsers=` leaves the user's number and one for everybody else, root included.
+#[test]
+fn a_link_of_roots_is_followed_where_root_has_no_number_of_its_own() {
+    let home = shared();
+    let (sink, kept) = (home.path("shared/token.json"), home.holds_tokens("kept"));
+    fs::write(&kept, "").unwrap();
+    lchown(&kept, Some(USER), Some(USER)).unwrap();
+    symlink(&kept, &sink).unwrap();
+    lchown(&sink, Some(0), Some(0)).unwrap();
+    let sync = |login: &Login| {
+        home.rotate(login);
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-current-user"]).arg(home.root().join("tokensink")).arg("sync");
+        home.dress(&mut command);
+        home.end_of(command)
+    };
+    for (mode, is_followed) in [(0o755, true), (0o777, false), (0o775, false), (0o755, true)] {
+        fs::set_permissions(home.path("shared"), fs::Permissions::from_mode(mode)).unwrap();
+        let login = Login::nth(mode + u32::from(contains(&kept, CANARY)));
+        let ran = sync(&login);
+        assert_eq!(
+            (ran.code == 0, contains(&kept, &login.access)),
+            (is_followed, is_followed),
+            "{mode:o}: {ran:?}"
+        );
+        assert!(is_followed || ran.stdout.contains("another user's link"), "{ran:?}");
+    }
+    assert!(sink.is_symlink());
+    home.finish();
+}
+
 #[test]
 fn a_race_for_the_name_of_a_sink_gives_nobody_a_token_and_overwrites_nothing() {
     let home = shared();
