@@ -255,7 +255,8 @@ fn files(mut command: Command) -> Vec<String> {
     let mut names: Vec<String> = listed
         .ok()
         .lines()
-        .filter_map(|line| line.split_whitespace().last())
+        // A link is told with where it leads.
+        .filter_map(|line| line.split(" -> ").next()?.split_whitespace().last())
         .map(|name| name.trim_start_matches('.').trim_end_matches(".gz").to_owned())
         .filter(|name| name.starts_with("/usr") && !name.ends_with('/'))
         .filter(|name| !name.contains("/licenses/") && !name.contains("/.build-id"))
