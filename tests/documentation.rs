@@ -17,7 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use clap::CommandFactory;
+use sources::rust_in;
 use tokensink::base::code::Code;
 use tokensink::base::message_id;
 use tokensink::cli::args::Arguments;
@@ -67,17 +71,6 @@ fn items(section: &str, macro_name: &str) -> BTreeMap<String, String> {
         }
     }
     found
-}
-
-/// Every Rust source below a directory.
-fn sources(directory: &Path, found: &mut String) {
-    for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            sources(&entry, found);
-        } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            found.push_str(&std::fs::read_to_string(entry).unwrap());
-        }
-    }
 }
 
 fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
@@ -207,8 +200,7 @@ fn the_manual_explains_every_code_with_what_to_do() {
 #[test]
 fn codes_that_nothing_raises_are_marked_and_no_others() {
     let described = items(&section(&page("tokensink.1"), ".Sh FINDINGS"), "Li");
-    let mut source = String::new();
-    sources(&root().join("src"), &mut source);
+    let source = rust_in(&["src"]);
     for code in Code::ALL {
         let is_raised = source.contains(&format!("Code::{code:?}"));
         let is_marked = described[code.as_str()].contains("Not raised by this version");
@@ -233,10 +225,7 @@ fn the_manual_lists_every_message_id_with_its_event_and_so_does_the_catalog() {
 /// A constant that nothing uses is an event that nobody sees; an id in a text that is not ours, one nobody finds.
 #[test]
 fn every_message_id_is_sent_and_no_text_names_another() {
-    let mut program = String::new();
-    for folder in ["src/daemon", "src/cli", "src/alerts", "src/dbus"] {
-        sources(&root().join(folder), &mut program);
-    }
+    let program = rust_in(&["src/daemon", "src/cli", "src/alerts", "src/dbus"]);
     let mut texts: Vec<PathBuf> = PAGES.iter().map(|name| root().join("man").join(name)).collect();
     for folder in ["", "docs", "packaging/examples", "packaging/catalog"] {
         let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
@@ -472,10 +461,7 @@ fn the_manual_pages_are_clean_for_mandoc() {
 /// A threat is met by a test that exists, or the table says `none`.
 #[test]
 fn every_threat_names_a_test_that_exists() {
-    let mut code = String::new();
-    for directory in ["src", "tests"] {
-        sources(&root().join(directory), &mut code);
-    }
+    let code = rust_in(&["src", "tests"]);
     let page = page("../docs/threat-model.md");
     let table = page.split("## What we do").nth(1).unwrap();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();

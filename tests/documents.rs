@@ -15,7 +15,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use clap::Parser as _;
+use sources::rust_in;
 use tokensink::cli::args::Arguments;
 
 fn root() -> &'static Path {
@@ -76,7 +80,7 @@ fn no_document_has_a_place_that_is_still_to_be_filled() {
 /// Rows without a test, or with one that does not exist, are promises.
 #[test]
 fn every_bug_and_trap_of_before_has_a_test_that_exists() {
-    let code = code();
+    let code = rust_in(&["src", "tests"]);
     let table = std::fs::read_to_string(root().join("docs/incidents.md")).unwrap();
     let rows: Vec<&str> =
         table.lines().filter(|line| line.starts_with("| B") && !line.starts_with("| Bug")).collect();
@@ -94,24 +98,6 @@ fn every_bug_and_trap_of_before_has_a_test_that_exists() {
     }
 }
 
-/// Everything under `src/` and `tests/` that is Rust.
-fn code() -> String {
-    fn sources(directory: &Path, found: &mut String) {
-        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                sources(&entry, found);
-            } else if entry.extension().is_some_and(|extension| extension == "rs") {
-                found.push_str(&std::fs::read_to_string(entry).unwrap());
-            }
-        }
-    }
-    let mut code = String::new();
-    for directory in ["src", "tests"] {
-        sources(&root().join(directory), &mut code);
-    }
-    code
-}
-
 /// A test function, or a case of the configuration's or the plan's.
 fn is_test(code: &str, name: &str) -> bool {
     let is_case = |folder: &str| root().join(folder).join(name).is_dir();
@@ -120,7 +106,8 @@ fn is_test(code: &str, name: &str) -> bool {
 
 #[test]
 fn every_test_that_the_proof_names_exists() {
-    let (text, code) = (std::fs::read_to_string(root().join("docs/proof.md")).unwrap(), code());
+    let (text, code) =
+        (std::fs::read_to_string(root().join("docs/proof.md")).unwrap(), rust_in(&["src", "tests"]));
     // Words between backticks that could be nothing but the sentence of a test.
     let named: Vec<&str> = text
         .split('`')

@@ -18,14 +18,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 #[path = "../benches/hot_path/home.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod home;
 
+#[path = "support/release.rs"]
+mod release;
+
 use home::Home;
+use release::program;
 
 const RECORD: &str = "tests/instructions.txt";
 /// How far a figure may be from the record, as a share of it.
@@ -55,14 +59,6 @@ fn count(home: &Home, arguments: &[&str]) -> u64 {
     assert!(output.status.success(), "{said}");
     let total = said.lines().find_map(|line| line.split_once("Collected : ")).expect("a count").1;
     total.trim().parse().unwrap()
-}
-
-fn program() -> PathBuf {
-    // target/<profile>/deps/instructions-…
-    let exe = std::env::current_exe().unwrap();
-    let program = exe.ancestors().nth(3).unwrap().join("release/tokensink");
-    assert!(program.exists(), "{} is missing: make build", program.display());
-    program
 }
 
 fn measured() -> BTreeMap<&'static str, u64> {

@@ -20,6 +20,8 @@
 
 #[path = "support/private_manager.rs"]
 mod private_manager;
+#[path = "support/release.rs"]
+mod release;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -357,12 +359,7 @@ fn rotations_of_every_provider_arrive_while_everything_around_is_restarted() {
     let seconds: Option<u64> = std::env::var("TOKENSINK_SOAK_SECONDS").ok().map(|text| text.parse().unwrap());
     let program = match seconds {
         None => PathBuf::from(env!("CARGO_BIN_EXE_tokensink")),
-        Some(_) => {
-            let program =
-                std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("release/tokensink");
-            assert!(program.exists(), "{} is missing: make build", program.display());
-            program
-        }
+        Some(_) => release::program(),
     };
     let mut soak = Soak::start(&program);
     // At one a second; without a pace as many as a short test may have.

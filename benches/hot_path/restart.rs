@@ -62,7 +62,7 @@ pub fn measure(options: &Options, table: &mut Table) {
 
     let has_loop = ["bash", "inotifywait", "jq", "sed"].iter().all(|tool| is_installed(tool));
     let script = has_loop.then(|| Contender::restarting(&others, &manager, UNIT));
-    let [mut submitted, mut whole, mut systemctl, mut looped] = [const { Sample::empty() }; 4];
+    let [mut submitted, mut whole, mut systemctl, mut looped]: [Sample; 4] = Default::default();
     for round in 0..=options.rounds.min(MOST) {
         std::thread::sleep(PAUSE);
         eyes.blink();
@@ -145,7 +145,7 @@ fn floors(addresses: &BusAddresses, jobs: &Receiver<(Instant, JobSignal)>) -> (S
         answer.unwrap();
         start.elapsed()
     };
-    let (mut bare, mut restart) = (Sample::empty(), Sample::empty());
+    let (mut bare, mut restart) = (Sample::default(), Sample::default());
     for _ in 0..MOST {
         bare.push(call("GetUnit", &[UNIT]));
         restart.push(call("RestartUnit", &[UNIT, "replace"]));

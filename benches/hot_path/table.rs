@@ -200,10 +200,6 @@ fn shown(value: f64) -> String {
 pub struct Sample(Vec<Duration>);
 
 impl Sample {
-    pub const fn empty() -> Self {
-        Self(Vec::new())
-    }
-
     pub fn extend(&mut self, durations: impl IntoIterator<Item = Duration>) {
         self.0.extend(durations);
     }

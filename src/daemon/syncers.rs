@@ -201,6 +201,7 @@ async fn installed_or_running(surroundings: &Surroundings) -> Vec<Found> {
 fn units_of(surroundings: &Surroundings, scope: UnitScope) -> Vec<Found> {
     let home = &surroundings.home;
     let wanted = units::wanted(scope, home);
+    let own = Account::own();
     let mut found = Vec::new();
     for name in units::installed(scope, home) {
         let Some(stem) = name.strip_suffix(".service") else { continue };
@@ -211,9 +212,7 @@ fn units_of(surroundings: &Surroundings, scope: UnitScope) -> Vec<Found> {
             continue;
         }
         let Some(service) = units::service_of(&name, scope, home) else { continue };
-        // A unit of the system that names nobody is root's.
-        let user = service.user.as_deref().unwrap_or("root");
-        if scope == UnitScope::System && !is_own(user) {
+        if scope == UnitScope::System && !own.is_meant_by(service.user.as_deref()) {
             continue;
         }
         let Some((script, does)) = command(&service.exec, &around(surroundings, service.environment)) else {
@@ -226,12 +225,6 @@ fn units_of(surroundings: &Surroundings, scope: UnitScope) -> Vec<Found> {
         }));
     }
     found
-}
-
-/// Whether that is the user who runs us, by name or number.
-fn is_own(user: &str) -> bool {
-    let own = Account::own();
-    (!own.name.is_empty() && own.name == user) || user == own.uid.to_string()
 }
 
 /// The environment of a command: ours, and what is set for it.
@@ -271,6 +264,7 @@ fn command(words: &[String], environment: &BTreeMap<String, String>) -> Option<(
 /// Lines of the user's table, and of the system's where they may be read.
 async fn cron(surroundings: &Surroundings) -> Vec<Found> {
     let environment = around(surroundings, BTreeMap::new());
+    let own = Account::own();
     let mut tables = vec![("crontab -e".to_owned(), own_table(surroundings).await)];
     for path in SYSTEM_TABLES.map(PathBuf::from) {
         let listed = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -286,7 +280,7 @@ async fn cron(surroundings: &Surroundings) -> Vec<Found> {
             // Five fields, or one such as `@hourly`; then, in the system's tables, the user.
             let mut at = if line.starts_with('@') { 1 } else { 5 };
             if table.starts_with('/') {
-                if !words.get(at).is_some_and(|user| is_own(user)) {
+                if !words.get(at).is_some_and(|user| own.is_meant_by(Some(user))) {
                     continue;
                 }
                 at += 1;

@@ -120,7 +120,7 @@ impl Intent {
             match answer_in(path, &begun.spent) {
                 Ok(Some(found)) => return Ok(Some(Found { locks: begun.locks, ..found })),
                 Ok(None) => {}
-                Err(_) => unread = Some(path.clone()),
+                Err(NotRead) => unread = Some(path.clone()),
             }
         }
         Ok(Some(Found { unread, ..begun }))
@@ -202,13 +202,16 @@ impl Begun<'_> {
     }
 }
 
+/// A file is there, and its content is not to be had.
+struct NotRead;
+
 /// The answer that a file holds to the spending of `spent`. What is blank, torn or about another
 /// token is none; what cannot be read may be one.
-fn answer_in(path: &Path, spent: &Fingerprint) -> Result<Option<Found>, IntentError> {
+fn answer_in(path: &Path, spent: &Fingerprint) -> Result<Option<Found>, NotRead> {
     let file = match atomic_file::observe(path) {
         FileState::Present(file) => file,
         FileState::Absent { .. } => return Ok(None),
-        FileState::Unreadable { .. } => return Err(IntentError::Unreadable(path.to_owned())),
+        FileState::Unreadable { .. } => return Err(NotRead),
     };
     let value: Option<Value> = serde_json::from_slice(file.document.expose()).ok();
     let found = value.as_ref().and_then(parse);

@@ -44,6 +44,15 @@ impl Account {
         }
     }
 
+    /// Whether a unit or a cron line that names this user, by name or number, runs as it; one that names nobody is
+    /// root's.
+    #[must_use]
+    pub fn is_meant_by(&self, user: Option<&str>) -> bool {
+        user.map_or(self.uid == 0, |user| {
+            (!self.name.is_empty() && self.name == user) || user == self.uid.to_string()
+        })
+    }
+
     /// Whether a path, or the nearest directory above it that exists, belongs to it.
     #[must_use]
     pub fn owns(&self, path: &Path) -> bool {

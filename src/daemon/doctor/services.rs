@@ -9,6 +9,7 @@ use crate::core::report::DaemonReport;
 use crate::daemon::world::World;
 use crate::dbus;
 use crate::sinks::openclaw::units;
+use crate::sys::account::Account;
 use crate::sys::processes;
 use crate::systemd::bus::Scope;
 use crate::systemd::outcome::LoadState;
@@ -111,14 +112,11 @@ pub fn inotify(uid: u32) -> Option<InotifyFacts> {
 /// Units of both managers, or several of one, that run the same instance.
 pub async fn twins(world: &World, managers: &Managers, uid: u32) -> Vec<Twins> {
     let home = &world.surroundings.home;
+    let own = Account::own();
     let mut by_instance: Vec<(PathBuf, Vec<(String, UnitScope)>)> = Vec::new();
     for (unit, scope) in units::named_like_gateways(home) {
         let Some(service) = units::service_of(&unit, scope, home) else { continue };
-        // Without either, a unit of the system runs for root.
-        let is_mine = service
-            .user
-            .as_ref()
-            .map_or(uid == 0, |user| *user == user_name(uid) || *user == uid.to_string());
+        let is_mine = own.is_meant_by(service.user.as_deref());
         if scope == UnitScope::User || units::is_placed(&service) || is_mine {
             let state_dir = units::state_dir(&service, home);
             match by_instance.iter_mut().find(|(known, _)| *known == state_dir) {
