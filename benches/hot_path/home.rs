@@ -2,6 +2,8 @@
 //! directories, and the daemon in it. `tests/instructions.rs` works in such homes as well.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,6 +39,8 @@ impl Home {
         let contents = ["{}\n", "OTHER=kept\nANTHROPIC_OAUTH_TOKEN=\n"];
         for (sink, content) in sinks.iter().zip(contents) {
             std::fs::write(sink, content).unwrap();
+            // Closed as a secret's file should be, or the daemon has something to tell.
+            std::fs::set_permissions(sink, Permissions::from_mode(0o600)).unwrap();
         }
         let mut home = Self { root, sinks, rotations: 0, _dir: dir };
         home.rotate();

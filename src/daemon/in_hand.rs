@@ -177,8 +177,7 @@ impl InHand {
                 continue;
             }
             let known = report.memory.logins.get(&login.id);
-            let cli = refresh::cli_of(world, login);
-            let way = refresh::way(login, known, cli.as_ref(), None);
+            let way = refresh::way(login, known, report.clis.get(&login.id), None);
             let credential = refresh::credential(&report.observed, &login.id);
             let generation = credential.map(|c| key.generation(c));
             let step = refresh::step(state, login, credential, &report.memory, way, key, &report.clock);

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -121,6 +121,8 @@ pub struct PassReport {
     pub memory: Memory,
     /// Everything that is wrong now.
     pub findings: Vec<Finding>,
+    /// The official CLIs that are there.
+    pub clis: BTreeMap<LoginId, PathBuf>,
     /// What changed among the findings.
     pub changes: FindingChanges,
     /// What was done because the logs of gateways say 401.
@@ -192,7 +194,7 @@ impl Passes<'_> {
         let mut plan = plan::plan(&self.world.desired, &seen.observed, &memory, self.key, now);
         let deliveries = std::mem::take(&mut plan.deliveries);
         self.note_current(&plan, &seen, &mut memory);
-        refresh::note_clis(self.world, &mut memory);
+        let clis = refresh::note_clis(self.world, &mut memory);
         containers::forget(self.world, &mut memory);
         memory.links.note(&doctor::links(self.world, &seen), now);
         let unauthorized = unauthorized::follow(&mut memory, &self.world.desired, &seen.observed, &plan, now);
@@ -223,6 +225,7 @@ impl Passes<'_> {
             plan,
             memory,
             findings,
+            clis,
             changes,
             unauthorized,
             at: now,

@@ -120,13 +120,18 @@ fn environment_of(
 }
 
 /// Notes which logins have an official CLI: one that was there and is gone later, or that the owner
-/// wants and that never was there, is a finding, not a change of mode.
-pub fn note_clis(world: &World, memory: &mut Memory) {
+/// wants and that never was there, is a finding, not a change of mode. Returns those that are there.
+pub fn note_clis(world: &World, memory: &mut Memory) -> BTreeMap<LoginId, PathBuf> {
+    let mut found = BTreeMap::new();
     for login in &world.settings.logins {
         let is_driven = matches!(login.refresh.mode, RefreshMode::Auto | RefreshMode::Cli);
         let is_elsewhere = login.refresh.command.is_some() || login.refresh.container.is_some();
+        let cli = cli_of(world, login);
+        if let Some(cli) = &cli {
+            found.insert(login.id.clone(), cli.clone());
+        }
         let Some(known) = memory.logins.get_mut(&login.id) else { continue };
-        match cli_of(world, login) {
+        match cli {
             Some(cli) => {
                 known.cli = Some(cli.display().to_string());
                 known.cli_gone = false;
@@ -137,6 +142,7 @@ pub fn note_clis(world: &World, memory: &mut Memory) {
             }
         }
     }
+    found
 }
 
 /// The usable credential of a login, as observed.
