@@ -12,6 +12,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +21,12 @@ mod sources;
 
 use clap::Parser as _;
 use sources::rust_in;
+use tokensink::base::id::Provider;
 use tokensink::cli::args::Arguments;
+use tokensink::config::{ConfigDirs, Environment, load};
+use tokensink::core::schedule::Way;
+use tokensink::daemon::refresh;
+use tokensink::providers::cli_name;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -177,6 +183,49 @@ fn every_command_of_the_documents_is_one_that_the_program_understands() {
     }
     assert!(count > 60, "{count} commands were found");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Who is refreshed from here: what the table says, and what the program decides where nobody configured anything.
+#[test]
+fn the_table_of_who_is_refreshed_from_here_is_what_the_program_does() {
+    let text = std::fs::read_to_string(root().join("docs/providers.md")).unwrap();
+    let section = text.split("## Who refreshes").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `") && !line.starts_with("| `provider`"))
+        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    assert_eq!(rows.len(), Provider::ALL.len());
+    for provider in Provider::ALL {
+        let name = provider.as_str();
+        let row = rows.iter().find(|row| row[1] == name).unwrap_or_else(|| panic!("{name} has a row"));
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("tokensink.toml");
+        let more = match provider {
+            Provider::Generic => {
+                "path = \"~/x\"\n[login.fields]\naccess_token = \"/a\"\n[login.refresh]\ntoken_url = \"https://x.test/\"\nclient_id = \"x\"\n"
+            }
+            Provider::Static => "path = \"~/x\"\n",
+            _ => "",
+        };
+        std::fs::write(&file, format!("[[login]]\nid = \"x\"\nprovider = \"{name}\"\n{more}")).unwrap();
+        let nowhere = PathBuf::from("/nonexistent");
+        let dirs = ConfigDirs { vendor: nowhere.clone(), system: nowhere.clone(), user: nowhere };
+        let environment = Environment { home: home.path().to_owned(), vars: BTreeMap::new() };
+        let loaded =
+            load(&dirs, Some(&file), &environment).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        let login = &loaded.settings.logins[0];
+        let cli = cli_name(provider).map(PathBuf::from);
+        let with_cli = refresh::way(login, None, cli.as_ref(), None);
+        let without = refresh::way(login, None, None, None);
+        assert_eq!(
+            with_cli.is_ok() && without.is_ok(),
+            !row[2].starts_with("no"),
+            "{name}: {with_cli:?}, {without:?}"
+        );
+        assert_eq!(with_cli.is_ok(), without.is_ok(), "{name}: {with_cli:?}, {without:?}");
+        assert_eq!(with_cli == Ok(Way::Cli), row[2].contains("by its"), "{name}: {with_cli:?}");
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod alerts;
 mod credentials;
 #[path = "system/journal.rs"]
 mod journal;
+#[path = "system/limits.rs"]
+mod limits;
 #[path = "system/log.rs"]
 mod log;
 #[path = "system/migration.rs"]

@@ -73,6 +73,21 @@ fn a_dead_login_is_sent_once_within_five_seconds_and_resolved_within_five_of_its
 }
 
 #[test]
+fn a_dead_login_is_told_while_its_gateway_is_down_as_well() {
+    let receiver = Receiver::start(Manner::Says("200 OK", ""));
+    let gateway = "[[gateway]]\nid = \"gate\"\nsinks = [\"token\"]\ncommand = [\"false\"]\n";
+    let home = home(&(webhook(&receiver, "a") + gateway));
+    let daemon = home.ready();
+    receiver.until(0, &["UNIT_FAILED"]);
+    let before = receiver.requests().len();
+    let died = dies(&home);
+    let alert = receiver.until(before, &["HUSK"]);
+    assert!(alert.at - died < PROMISE, "{:?}", alert.at - died);
+    daemon.stop();
+    home.finish();
+}
+
+#[test]
 fn a_channel_that_fails_is_a_finding_until_the_next_delivery() {
     let broken = Receiver::start(Manner::Says("401 Unauthorized", "canary5f1e"));
     let whole = Receiver::start(Manner::Says("200 OK", ""));

@@ -86,6 +86,22 @@ impl Host {
         self.settled = true;
     }
 
+    /// What `claude setup-token` printed, which nobody can renew; it ends `left` from the start.
+    fn paste(&mut self, left: Duration) {
+        self.renew(left);
+        if let SourceReading::Ok(credential) = &mut self.reading {
+            credential.refresh = None;
+            credential.expires_at = credential.login_deadline;
+        }
+    }
+
+    /// How many hours before the thirtieth day the telephone rang, and how.
+    fn rung(&self) -> Vec<(u128, &str)> {
+        let told = self.bench.told.iter().filter(|(_, name, _)| name == "ntfy");
+        let before = |at| START.after(30 * DAY).since(at).as_millis() / 3_600_000;
+        told.map(|(at, _, message)| (before(*at), message.event.as_str())).collect()
+    }
+
     /// One turn of the daemon.
     fn turn(&mut self) {
         let now = self.bench.now;
@@ -207,13 +223,7 @@ fn the_end_of_a_login_is_told_a_week_before_although_it_is_well_till_then() {
         host.renew(30 * DAY);
         host.pass(8 * HOUR);
     }
-    let at: Vec<(u128, &str)> = host
-        .bench
-        .told
-        .iter()
-        .filter(|(_, name, _)| name == "ntfy")
-        .map(|(at, _, m)| (START.after(30 * DAY).since(*at).as_millis() / 3_600_000, m.event.as_str()))
-        .collect();
+    let at = host.rung();
     assert_eq!(
         at[..4],
         [(167, "raised"), (72, "worse"), (24, "worse"), (6, "worse")],
@@ -221,4 +231,26 @@ fn the_end_of_a_login_is_told_a_week_before_although_it_is_well_till_then() {
     );
     assert_eq!(at[4].1, "worse", "the login is dead now: {at:?}");
     assert_eq!(at.len(), 5, "{at:?}");
+}
+
+#[test]
+fn the_end_of_a_setup_token_is_told_a_week_before_too() {
+    let mut host = Host::new();
+    host.paste(30 * DAY);
+    host.pass(31 * DAY);
+    let at = host.rung();
+    assert_eq!(
+        at[..4],
+        [(167, "raised"), (72, "worse"), (24, "worse"), (6, "worse")],
+        "hours before: {at:?}"
+    );
+    assert_eq!(at[4].1, "worse", "it is over now: {at:?}");
+    assert_eq!(at.len(), 6, "and once more a day later: {at:?}");
+    // Another one is pasted in time: that is all.
+    let mut host = Host::new();
+    host.paste(30 * DAY);
+    host.pass(20 * DAY);
+    host.paste(390 * DAY);
+    host.pass(12 * DAY);
+    assert!(host.bench.told.is_empty(), "{:?}", host.bench.told);
 }

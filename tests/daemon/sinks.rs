@@ -2,6 +2,7 @@
 //! another account's.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use inotify::EventMask;
 
@@ -166,5 +167,8 @@ fn a_sink_with_a_newer_copy_of_unknown_origin_is_refused_and_an_older_one_is_kep
     let kept: Vec<_> = fs::read_dir(home.path(STATE).join("displaced")).unwrap().flatten().collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(fs::read(kept[0].path()).unwrap(), before);
+    let modes = [home.path(STATE).join("displaced"), kept[0].path()]
+        .map(|path| fs::metadata(path).unwrap().permissions().mode() & 0o7777);
+    assert_eq!(modes, [0o700, 0o600]);
     home.finish();
 }

@@ -224,3 +224,52 @@ fn the_tick_bounds_the_rest_between_two_looks() {
     assert_eq!(longest_rest(hours(24), [hours(6), hours(2)].into_iter()), hours(2));
     assert_eq!(longest_rest(hours(24), std::iter::empty()), hours(24));
 }
+
+/// A login of eight hours whose endpoint answers like this for a day, from the due time on: the requests.
+fn day_of(outcome: impl Fn(Fingerprint) -> Outcome) -> (Vec<Timestamp>, LoginMemory, Credential) {
+    let (mut known, newest) = lineage(&[0]);
+    let rules = rules(Provider::Claude, Way::Direct, None, 12);
+    let token = key().fingerprint(newest.refresh.as_ref().unwrap());
+    let (mut now, mut sent) = (NOON, Vec::new());
+    while now < NOON.moved(32 * HOUR) {
+        match decide(&newest, &known, rules, &Judgement::steady(now)) {
+            Step::Refresh => {
+                sent.push(now);
+                known.refresh.note(&outcome(token.clone()), now);
+            }
+            Step::Wait(at) => {
+                assert!(at > now, "time passes");
+                now = at;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (sent, known, newest)
+}
+
+#[test]
+fn a_day_of_429_is_a_few_requests_each_later_than_the_one_before_and_no_login_lost() {
+    let throttled = |wait| {
+        move |refresh| Outcome {
+            ended: Ended::Failed,
+            refresh,
+            is_spent: false,
+            wait,
+            clock_ahead: None,
+            detail: "429".to_owned(),
+        }
+    };
+    let (sent, known, newest) = day_of(throttled(None));
+    let waits: Vec<i64> = sent.windows(2).map(|pair| pair[1].millis_from(pair[0]) / 60_000).collect();
+    assert_eq!(waits[..7], [1, 2, 4, 8, 16, 32, 60], "minutes");
+    assert!(waits[6..].iter().all(|wait| *wait == 60) && (28..=34).contains(&sent.len()), "{waits:?}");
+    // Where the server says how long, that is kept.
+    let (patient, ..) = day_of(throttled(Some(Duration::from_secs(6 * 3600))));
+    assert!((4..=5).contains(&patient.len()), "{patient:?}");
+    assert!(patient.windows(2).all(|pair| pair[1].millis_from(pair[0]) == 6 * HOUR));
+    // The token was never judged: the day after it is sent once more, and the budget is whole.
+    let after = Judgement::steady(sent.last().unwrap().moved(HOUR));
+    assert_eq!((known.refresh.stopped.as_ref(), known.refresh.requests.len()), (None, 0));
+    let rules = rules(Provider::Claude, Way::Direct, None, 12);
+    assert_eq!(decide(&newest, &known, rules, &after), Step::Refresh);
+}
