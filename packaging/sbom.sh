@@ -16,7 +16,8 @@ jq --null-input --sort-keys --arg target "$target" --arg time "$(date -u -d "@$e
 	--arg std "$(printf '%s\n' "$compiler" | sed -n 's/^release: //p')" --rawfile linked "$scratch/linked" \
 	--rawfile lock Cargo.lock --slurpfile metadata "$scratch/metadata" '
 def key: "\(.name) \(.version)";
-def purl: "pkg:cargo/\(.name)@\(.version | gsub("\\+"; "%2B"))";
+# What comes from no registry, this program, is of no known type.
+def purl: "pkg:\(if .source then "cargo" else "generic" end)/\(.name)@\(.version | gsub("\\+"; "%2B"))";
 # Older crates write "/" where SPDX has "OR".
 def licences: if .license then [{expression: .license | gsub(" */ *"; " OR ")}]
 	else [{license: {name: "see its files"}}] end;

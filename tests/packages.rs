@@ -401,6 +401,8 @@ fn the_bill_of_materials_names_what_the_notices_name_and_is_cyclonedx() {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         text.replace("Expat", "MIT")
     });
+    let program = &bill["metadata"]["component"];
+    assert_eq!(text(&program["purl"]), format!("pkg:generic/tokensink@{}", text(&program["version"])));
     let mut listed = BTreeSet::new();
     for component in bill["components"].as_array().unwrap() {
         let name = format!("{} {}", text(&component["name"]), text(&component["version"]));
