@@ -39,8 +39,7 @@ impl Home {
         let contents = ["{}\n", "OTHER=kept\nANTHROPIC_OAUTH_TOKEN=\n"];
         for (sink, content) in sinks.iter().zip(contents) {
             std::fs::write(sink, content).unwrap();
-            // Closed as a secret's file should be, or the daemon has something to tell.
-            std::fs::set_permissions(sink, Permissions::from_mode(0o600)).unwrap();
+            close_to_others(sink);
         }
         let mut home = Self { root, sinks, rotations: 0, _dir: dir };
         home.rotate();
@@ -84,6 +83,7 @@ impl Home {
             };
             std::fs::create_dir_all(source.parent().unwrap()).unwrap();
             std::fs::write(&source, document).unwrap();
+            close_to_others(&source);
             let (source, sink) = (source.display(), self.root.join(format!("secrets/{n}.json")));
             let _ = write!(
                 text,
@@ -160,6 +160,7 @@ impl Home {
         let (token, document) = self.next_credential();
         let temporary = self.root.join("next");
         std::fs::write(&temporary, document).unwrap();
+        close_to_others(&temporary);
         std::fs::File::open(&temporary).unwrap().sync_all().unwrap();
         let start = Instant::now();
         std::fs::rename(&temporary, self.source()).unwrap();
@@ -203,6 +204,11 @@ impl Home {
         daemon.ready_after = at - start;
         daemon
     }
+}
+
+/// As a secret's file should be, or the daemon has something to tell.
+fn close_to_others(path: &Path) {
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
 /// The time of `READY=1`. Goes on reading as a service manager does: a full socket would make the
