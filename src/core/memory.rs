@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub mod read;
+
 use crate::base::code::{Code, Finding};
 use crate::base::credential::Credential;
 use crate::base::fingerprint::{Fingerprint, FingerprintKey};

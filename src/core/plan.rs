@@ -518,7 +518,7 @@ pub fn remember(
             let record = GenerationRecord::of(credential, key, clock);
             let login = memory.logins.entry(rotation.login.clone()).or_default();
             login.remember(record, credential.account.as_ref());
-            login.rotations += 1;
+            login.rotations = login.rotations.saturating_add(1);
         }
     }
 }

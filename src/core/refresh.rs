@@ -132,7 +132,8 @@ impl RefreshMemory {
     pub fn note(&mut self, outcome: &Outcome, now: Timestamp) {
         self.last_at = Some(now);
         self.last_ended = Some(outcome.ended);
-        *self.counts.entry(outcome.ended).or_default() += 1;
+        let count = self.counts.entry(outcome.ended).or_default();
+        *count = count.saturating_add(1);
         self.wanted = None;
         self.detail.clone_from(&outcome.detail);
         self.requests.retain(|at| now.since(*at) < DAY && *at <= now);

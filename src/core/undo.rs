@@ -68,7 +68,7 @@ impl Splice {
     /// The same place after a further edit of ours within it; `None` when that was elsewhere.
     fn followed(&self, old: &[u8], new: &[u8]) -> Option<Self> {
         let end = self.at.checked_add(self.with)?;
-        let with = (new.len() + self.with).checked_sub(old.len())?;
+        let with = new.len().checked_add(self.with)?.checked_sub(old.len())?;
         let is_kept = old.get(..self.at)? == new.get(..self.at)?
             && old.get(end..)? == new.get(self.at.checked_add(with)?..)?;
         is_kept.then(|| Self { with, ..self.clone() })

@@ -101,8 +101,12 @@ impl Alerting {
     #[must_use]
     pub fn new(world: &World, state: &StateDir, key: &FingerprintKey) -> Self {
         let channels = channels(world, Some(key));
+        let (memory, is_damaged) = state.alerts_as_they_are();
+        if is_damaged {
+            tracing::warn!("alerts.json could not be read as a whole: what was told may be told once more");
+        }
         let mut alerting = Self {
-            memory: state.alerts(),
+            memory,
             rules: rules(world, &channels),
             channels,
             heartbeat: world.settings.alerting.heartbeat_url.clone(),

@@ -324,7 +324,8 @@ fn note(entry: &mut GatewayMemory, attempt: &Attempt, now: Timestamp) -> Option<
         Ok(applied) => {
             entry.note_applied(attempt.change);
             entry.last_action = applied.action;
-            *entry.counts.entry(applied.action).or_default() += 1;
+            let count = entry.counts.entry(applied.action).or_default();
+            *count = count.saturating_add(1);
             entry.last_at = Some(now);
             let is_restart = matches!(applied.action, LastAction::Restart | LastAction::Recreate);
             if is_restart && applied.outcome != gateway::PROVEN {

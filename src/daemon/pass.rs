@@ -205,7 +205,8 @@ impl Passes<'_> {
         let findings =
             health::findings(&self.world.desired, &seen.observed, &memory, &plan, self.key, &clock);
         let changes = memory.replace_findings(&findings, now);
-        if memory != before {
+        // What was read in part only is written anew, for it to be told once.
+        if memory != before || before.format_version != Memory::VERSION {
             self.state.save(&mut memory)?;
         }
         let Done { rotations, written, mut failed, .. } = done;
@@ -366,7 +367,7 @@ impl Passes<'_> {
             }
             target.generation = Some(write.generation.clone());
             target.written_at = Some(now);
-            target.writes += 1;
+            target.writes = target.writes.saturating_add(1);
             target.failure = None;
             let mut overwritten_by = None;
             if write.reason == WriteReason::Clobbered {

@@ -13,6 +13,7 @@ use crate::base::id::{GatewayId, LoginId, SinkId};
 use crate::base::secret::Document;
 use crate::core::alert::memory::AlertMemory;
 use crate::core::memory::Memory;
+use crate::core::memory::read::{Newer, Read};
 use crate::core::model::TargetId;
 use crate::refresher::intent::Intents;
 use crate::sys::atomic_file::{self, Expected, FileState, Policy, WriteError, WriteErrorKind};
@@ -28,7 +29,7 @@ pub enum StoreError {
     /// A file in it cannot be written.
     Write(PathBuf, WriteError),
     /// It was written by a newer version.
-    Newer(PathBuf, u32),
+    Newer(PathBuf, u64),
 }
 
 impl fmt::Display for StoreError {
@@ -153,8 +154,8 @@ impl StateDir {
         self.path.join("state.json")
     }
 
-    /// What is remembered; nothing when there is no file yet. A file that cannot be parsed is
-    /// set aside under another name, never overwritten.
+    /// What is remembered; nothing when there is no file yet. A file that cannot be parsed, or not as
+    /// a whole, is set aside under another name, never overwritten; what of it can be read, is.
     ///
     /// # Errors
     /// When the file cannot be read, or was written by a newer version.
@@ -165,31 +166,17 @@ impl StateDir {
             FileState::Unreadable { reason, .. } => return Err(StoreError::Read(path, reason.to_string())),
             FileState::Present(file) => file.document,
         };
-        let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(document.expose());
-        // Before all else: what a newer version means by the rest is not ours to judge.
-        let version = object.as_ref().ok().and_then(|object| object.get("format_version")?.as_u64());
-        if let Some(newer) = version.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > Memory::VERSION) {
-            return Err(StoreError::Newer(path, newer));
+        let Read { memory, damage } = Memory::read(document.expose())
+            .map_err(|Newer(version)| StoreError::Newer(path.clone(), version))?;
+        if let Some(damage) = damage {
+            let aside = self.path.join("state.json.unreadable");
+            // An empty file holds nothing to keep.
+            let is_kept = !document.is_empty() && self.replace(&aside, &document).is_ok();
+            let kept =
+                if is_kept { "it is kept as state.json.unreadable" } else { "nothing of it could be kept" };
+            tracing::warn!("{} {damage}; {kept}", path.display());
         }
-        match object.and_then(|object| serde_json::from_value::<Memory>(object.into())) {
-            Ok(memory) => Ok(Memory { alerts: self.alerts(), ..memory }),
-            Err(error) => {
-                let aside = self.path.join("state.json.unreadable");
-                // An empty file holds nothing to keep.
-                let is_kept = !document.is_empty() && self.replace(&aside, &document).is_ok();
-                let kept = if is_kept {
-                    "it is kept as state.json.unreadable"
-                } else {
-                    "nothing of it could be kept"
-                };
-                tracing::warn!(
-                    "{} could not be parsed (line {}), starting anew without a lineage; {kept}",
-                    path.display(),
-                    error.line()
-                );
-                Ok(Memory { alerts: self.alerts(), ..Memory::default() })
-            }
-        }
+        Ok(Memory { alerts: self.alerts(), ..memory })
     }
 
     /// Writes what is remembered, durably.
@@ -208,9 +195,16 @@ impl StateDir {
     /// What was told to whom; nothing when there is no file, or none that can be read.
     #[must_use]
     pub fn alerts(&self) -> AlertMemory {
+        self.alerts_as_they_are().0
+    }
+
+    /// The same, and whether anything of the file was left out.
+    #[must_use]
+    pub fn alerts_as_they_are(&self) -> (AlertMemory, bool) {
         match atomic_file::observe(&self.path.join("alerts.json")) {
-            FileState::Present(file) => AlertMemory::read(file.document.expose()).0,
-            _ => AlertMemory::default(),
+            FileState::Present(file) => AlertMemory::read(file.document.expose()),
+            FileState::Absent { .. } => Default::default(),
+            FileState::Unreadable { .. } => (AlertMemory::default(), true),
         }
     }
 
