@@ -74,17 +74,31 @@ impl Field {
         Some(Zeroizing::new(text)).filter(|text| !text.trim().is_empty())
     }
 
-    /// Whether `text` could be this field's value in an earlier rendering.
-    fn accepts(self, text: &str) -> bool {
-        let number = || text.parse::<i64>().is_ok();
-        let one_line = || !text.is_empty() && !text.contains(char::is_control);
+    /// Whether this may stand in the field's value: what no value has, none that is longer has either.
+    fn allows(self, c: char) -> bool {
         match self {
-            Self::AccessToken | Self::RefreshToken => one_line() && !text.contains(char::is_whitespace),
-            Self::ExpiresAt | Self::ExpiresAtSeconds => number(),
-            Self::ExpiresAtRfc3339 | Self::Scopes | Self::Login | Self::Account => one_line(),
+            Self::AccessToken | Self::RefreshToken => !c.is_control() && !c.is_whitespace(),
+            Self::ExpiresAt | Self::ExpiresAtSeconds => c.is_ascii_digit() || c == '-',
+            Self::ExpiresAtRfc3339 | Self::Scopes | Self::Login | Self::Account => !c.is_control(),
+        }
+    }
+
+    /// Whether `text`, each character of it allowed, could be this field's value in an earlier rendering.
+    fn accepts(self, text: &str) -> bool {
+        match self {
+            Self::ExpiresAt | Self::ExpiresAtSeconds => {
+                text.len() <= LONGEST_NUMBER && text.parse::<i64>().is_ok()
+            }
+            _ => !text.is_empty(),
         }
     }
 }
+
+/// The longest number that is rendered: the smallest `i64`.
+const LONGEST_NUMBER: usize = 20;
+
+/// More placeholders than any document has; each is a step of a search for what an earlier rendering holds.
+const MOST_FIELDS: usize = 256;
 
 /// Where and why a template was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +123,11 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// [`TemplateError`] for a placeholder that is unknown or not closed on its line.
+    /// [`TemplateError`] for a placeholder that is unknown or not closed on its line, or one too many.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
+        let mut fields = 0;
         let mut rest = text;
         while let Some(open) = rest.find("{{") {
             let (before, at) = rest.split_at(open);
@@ -126,6 +141,10 @@ impl Template {
             let (brace, at) = if at.starts_with("{{{") { at.split_at(1) } else { ("", at) };
             literal.push_str(brace);
             let (field, after) = placeholder(at).map_err(|what| error_at(text, at, what))?;
+            fields += 1;
+            if fields > MOST_FIELDS {
+                return Err(error_at(text, at, format!("more than {MOST_FIELDS} placeholders")));
+            }
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
             }
@@ -178,13 +197,31 @@ impl Template {
     #[must_use]
     pub fn held_access(&self, rendered: &[u8]) -> Option<Secret> {
         let text = super::text_of(rendered).ok()?;
-        let mut steps = MATCH_STEPS;
-        matched(&self.parts, text, None, &mut steps)?.map(|token| Secret::new(token.to_owned()))
+        let mut effort = Effort { steps: MATCH_STEPS, bytes: MATCH_BYTES.max(MATCH_PASSES * text.len()) };
+        matched(&self.parts, text, None, &mut effort)?.map(|token| Secret::new(token.to_owned()))
     }
 }
 
 /// How many places are tried to tell fields from the text between them, before giving up.
 const MATCH_STEPS: u32 = 2_000;
+/// How often the whole text may be gone through for that, and how much of a short one, in bytes.
+const MATCH_PASSES: usize = 64;
+const MATCH_BYTES: usize = 64 * 1024;
+
+/// What may still be spent on a match.
+struct Effort {
+    steps: u32,
+    bytes: usize,
+}
+
+impl Effort {
+    /// `None` when it is used up, from then on.
+    fn spend(&mut self, bytes: usize) -> Option<()> {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.unwrap_or(0);
+        left.map(drop)
+    }
+}
 
 /// Matches `text` against `parts` as a whole; gives the access token, if the parts have one.
 /// One field in several places has the same value in each.
@@ -192,44 +229,60 @@ fn matched<'a>(
     parts: &[Part],
     text: &'a str,
     token: Option<&'a str>,
-    steps: &mut u32,
+    effort: &mut Effort,
 ) -> Option<Option<&'a str>> {
     let (field, parts) = match parts.split_first() {
         None => return text.is_empty().then_some(token),
         Some((Part::Literal(literal), parts)) => {
-            return matched(parts, text.strip_prefix(literal.as_str())?, token, steps);
+            effort.spend(literal.len())?;
+            return matched(parts, text.strip_prefix(literal.as_str())?, token, effort);
         }
         Some((Part::Field(field), parts)) => (*field, parts),
     };
-    let known = token.filter(|_| field == Field::AccessToken);
-    let mut try_value = |end: usize| {
-        *steps = steps.checked_sub(1)?;
+    let try_value = |end: usize, effort: &mut Effort| {
+        effort.steps = effort.steps.checked_sub(1)?;
         let (value, rest) = text.split_at_checked(end)?;
-        if !field.accepts(value) || known.is_some_and(|known| known != value) {
+        let token = if field == Field::AccessToken { Some(value) } else { token };
+        if field.accepts(value) { matched(parts, rest, token, effort) } else { None }
+    };
+    let literal = match parts.first() {
+        // Two fields with nothing between them cannot be told apart.
+        Some(Part::Field(_)) => return None,
+        Some(Part::Literal(literal)) => Some(literal.as_str()),
+        None => None,
+    };
+    if let Some(known) = token.filter(|_| field == Field::AccessToken) {
+        effort.spend(known.len())?;
+        return if text.starts_with(known) { try_value(known.len(), effort) } else { None };
+    }
+    let mut seen = 0;
+    let ends = literal.into_iter().flat_map(|literal| text.match_indices(literal).map(|(end, _)| end));
+    for end in ends.chain(literal.is_none().then_some(text.len())) {
+        effort.spend(end - seen)?;
+        if !text.get(seen..end)?.chars().all(|c| field.allows(c)) {
             return None;
         }
-        let token = if field == Field::AccessToken { Some(value) } else { token };
-        matched(parts, rest, token, steps)
-    };
-    match parts.first() {
-        // Two fields with nothing between them cannot be told apart.
-        Some(Part::Field(_)) => None,
-        None => try_value(text.len()),
-        Some(Part::Literal(literal)) => {
-            text.match_indices(literal.as_str()).find_map(|(end, _)| try_value(end))
+        seen = end;
+        if let Some(found) = try_value(end, effort) {
+            return Some(found);
         }
+        // What is used up is not searched on.
+        effort.spend(1)?;
     }
+    effort.spend(text.len() - seen)?;
+    None
 }
 
 /// The field named by the placeholder with which `at` begins, and the text behind it.
 fn placeholder(at: &str) -> Result<(Field, &str), String> {
     let inner = at.strip_prefix("{{").unwrap_or(at);
-    let line = inner.lines().next().unwrap_or_default();
-    let Some(end) = line.find("}}") else {
+    // Not the whole line for each placeholder: a template may be one line.
+    let closed = inner.split_once("}}").filter(|(name, _)| !name.contains('\n'));
+    let Some((name, after)) = closed else {
+        let line = inner.lines().next().unwrap_or_default();
         return Err(format!("the placeholder {{{{{} is not closed", bounded(line.trim())));
     };
-    let name = line.get(..end).unwrap_or_default().trim();
-    let after = inner.get(end + 2..).unwrap_or_default();
+    let name = name.trim();
     match Field::ALL.into_iter().find(|field| field.name() == name) {
         Some(field) => Ok((field, after)),
         None => Err(format!("unknown placeholder {{{{{}}}}}", bounded(name))),
@@ -306,6 +359,14 @@ mod tests {
         let field = "{{login}}a".repeat(12);
         let template = Template::parse(&format!("{field}{{{{access_token}}}}!")).unwrap();
         assert_eq!(template.held_access("a".repeat(5000).as_bytes()), None);
+    }
+
+    #[test]
+    fn a_template_has_so_many_placeholders_and_no_more() {
+        let of = |count: usize| Template::parse(&"{{login}} ".repeat(count)).map(drop);
+        assert_eq!(of(MOST_FIELDS), Ok(()));
+        let error = of(MOST_FIELDS + 1).unwrap_err();
+        assert_eq!(error.to_string(), "more than 256 placeholders at line 1 column 2561");
     }
 
     #[test]
