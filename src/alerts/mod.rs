@@ -9,7 +9,7 @@ mod command;
 mod desktop;
 mod document;
 mod http;
-mod ntfy;
+pub mod ntfy;
 mod openclaw;
 mod secret;
 mod webhook;

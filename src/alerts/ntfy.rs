@@ -25,13 +25,18 @@ pub(super) async fn send(
     let origin = http::origin(&root);
     let token = secret::of(settings, around)?;
     let answer = http::post(root, "application/json", document(message, &topic), token.as_ref()).await?;
-    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-    let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-    // A captive portal says 200 to everything.
-    if word("event") == "message" && word("topic") == topic && !word("id").is_empty() {
+    if is_taken(&answer, &topic) {
         return Ok(());
     }
     Err(Undelivered::passing(format!("{origin}: the answer is not that of an ntfy server")))
+}
+
+/// Whether an answer says that the message was published: a captive portal says 200 to everything.
+#[must_use]
+pub fn is_taken(answer: &[u8], topic: &str) -> bool {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+    word("event") == "message" && word("topic") == topic && !word("id").is_empty()
 }
 
 /// The server's root and the topic.

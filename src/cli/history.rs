@@ -1,9 +1,9 @@
 //! `tokensink history`: our own record of what happened, as text by day, as JSON, or as a drawn timeline.
 //! Reads one file; no configuration is needed, so that logins that are gone can be asked for as well.
 
-mod since;
-mod text;
-mod timeline;
+pub mod since;
+pub mod text;
+pub mod timeline;
 
 use std::path::Path;
 

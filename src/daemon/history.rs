@@ -57,8 +57,14 @@ pub fn note(state: &StateDir, what: impl IntoIterator<Item = What>) {
 /// # Errors
 /// When it is there and cannot be read.
 pub fn read(state: &StateDir) -> std::io::Result<Record> {
+    Ok(of_lines(&AppendLog::new(state.history(), CAP).read()?))
+}
+
+/// The same of what the file holds.
+#[must_use]
+pub fn of_lines(lines: &[u8]) -> Record {
     let mut record = Record::default();
-    for line in AppendLog::new(state.history(), CAP).read()?.split(|byte| *byte == b'\n') {
+    for line in lines.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
             Ok(event) => record.events.push(event),
             Err(_) if line.is_empty() => {}
@@ -67,7 +73,7 @@ pub fn read(state: &StateDir) -> std::io::Result<Record> {
     }
     // Writers take the time before they write, and a clock may be set back.
     record.events.sort_by_key(|event| event.at);
-    Ok(record)
+    record
 }
 
 /// What a pass changed.

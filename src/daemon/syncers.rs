@@ -275,19 +275,11 @@ async fn cron(surroundings: &Surroundings) -> Vec<Found> {
     }
     let mut found = Vec::new();
     for (table, text) in tables {
-        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
-            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            // Five fields, or one such as `@hourly`; then, in the system's tables, the user.
-            let mut at = if line.starts_with('@') { 1 } else { 5 };
-            if table.starts_with('/') {
-                if !words.get(at).is_some_and(|user| own.is_meant_by(Some(user))) {
-                    continue;
-                }
-                at += 1;
-            }
-            let Some((script, does)) = words.get(at..).and_then(|words| command(words, &environment)) else {
+        for (user, words) in text.lines().filter_map(|line| syncer::cron_line(line, table.starts_with('/'))) {
+            if user.is_some_and(|user| !own.is_meant_by(Some(user))) {
                 continue;
-            };
+            }
+            let Some((script, does)) = command(&words, &environment) else { continue };
             found.push(Found { by: StartedBy::Cron { table: table.clone() }, script, does });
         }
     }

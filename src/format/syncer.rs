@@ -225,5 +225,20 @@ fn reference(text: &str) -> Option<(&str, Option<&str>, usize)> {
     Some((name, None, end + 1))
 }
 
+/// What a line of a cron table runs, in words, and for which user where the table is the system's; `None`
+/// for one that runs nothing.
+#[must_use]
+pub fn cron_line(line: &str, is_systems: bool) -> Option<(Option<&str>, Vec<String>)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    // Five fields, or one such as `@hourly`; then, in the system's tables, the user.
+    let mut words = line.split_whitespace().skip(if line.starts_with('@') { 1 } else { 5 });
+    let user = if is_systems { Some(words.next()?) } else { None };
+    let words: Vec<String> = words.map(str::to_owned).collect();
+    (!words.is_empty()).then_some((user, words))
+}
+
 #[cfg(test)]
 mod tests;

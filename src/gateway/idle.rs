@@ -37,7 +37,9 @@ pub async fn ask(question: &str, means: &Means) -> Answer {
     }
 }
 
-fn of_page(status: u16, body: &str) -> Answer {
+/// What an answer says, by its status or its first word.
+#[must_use]
+pub fn of_page(status: u16, body: &str) -> Answer {
     match status {
         _ if HTTP_BUSY.contains(&status) => Answer::Busy,
         200..=299 if says_busy(body) => Answer::Busy,

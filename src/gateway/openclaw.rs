@@ -184,8 +184,39 @@ pub async fn take_back(
 pub async fn is_busy(gateway: &GatewayId, instance: &Instance) -> Option<bool> {
     let question = ["gateway", "call", "gateway.restart.preflight", "--json"];
     let finished = Call { gateway, instance }.run(&question, Identity::Owner, None).await.ok()?;
-    let answer: serde_json::Value = serde_json::from_slice(finished.stdout.bytes.expose()).ok()?;
+    says_busy(finished.stdout.bytes.expose())
+}
+
+/// What the answer to that question says.
+#[must_use]
+pub fn says_busy(answer: &[u8]) -> Option<bool> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
     answer.get("safe")?.as_bool().map(|is_safe| !is_safe)
+}
+
+/// What a reload by the CLI came to: how many warnings it counts, or what its words mean for the change.
+/// The words are those of 2026.2.26 to 2026.9.6.
+///
+/// # Errors
+/// What the failure means.
+pub fn reloaded(succeeded: bool, stdout: &str, stderr: &str) -> Result<Option<u64>, Then> {
+    let answer: Value = serde_json::from_str(stdout).unwrap_or_default();
+    if succeeded && is_ok(&answer) {
+        let Reloaded(warnings) = Reloaded::of(&answer);
+        return Ok(warnings);
+    }
+    let has = |words: &[&str]| words.iter().any(|word| stdout.contains(word) || stderr.contains(word));
+    Err(match () {
+        () if has(&["ECONNREFUSED", "1006", "not reachable"]) || has(&container::NOT_RUNNING) => Then::Down,
+        () if has(&["pairing required", "scope upgrade", "unknown command", "missing scope"]) => {
+            Then::MoreForce
+        }
+        // What a gateway up to 2026.2.25 says to the CLI of a later package.
+        () if has(&["device signature invalid", "unknown method"]) => Then::OldProcess,
+        // An empty value somewhere: the next start would fail on it (2026.9.6).
+        () if has(&["UNAVAILABLE", "secrets.reload failed"]) => Then::Unresolved,
+        () => Then::Again,
+    })
 }
 
 struct Call<'a> {
@@ -409,38 +440,26 @@ impl Call<'_> {
 
     async fn reload_as(&self, identity: Identity) -> Result<Reloaded, Failure> {
         let finished = self.run(&["secrets", "reload", "--json"], identity, None).await?;
-        let stdout = String::from_utf8_lossy(finished.stdout.bytes.expose()).into_owned();
-        let answer: Value = serde_json::from_str(&stdout).unwrap_or_default();
-        if finished.succeeded() && is_ok(&answer) {
-            return Ok(Reloaded::of(&answer));
-        }
-        let said = stdout + &String::from_utf8_lossy(finished.stderr.bytes.expose());
-        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-        // The words of 2026.2.26 to 2026.9.6.
-        if has(&["ECONNREFUSED", "1006", "not reachable"]) || has(&container::NOT_RUNNING) {
-            return Err(self.failure(format!("{} does not answer", self.gateway)).meaning(Then::Down));
-        }
-        if has(&["pairing required", "scope upgrade", "unknown command", "missing scope"]) {
-            let why = format!("{} does not take a reload from its own CLI here", self.gateway);
-            return Err(self.failure(why).meaning(Then::MoreForce));
-        }
-        // What a gateway up to 2026.2.25 says to the CLI of a later package.
-        if has(&["device signature invalid", "unknown method"]) {
-            let release = self.instance.release.as_deref().unwrap_or("another release");
-            let why = format!(
-                "{} was upgraded to {release} and its old process still runs: that one reads its store at \
-                 each turn, nothing has to be reloaded; it is the new release after a restart",
-                self.gateway
-            );
-            return Err(self.failure(why).meaning(Then::OldProcess));
-        }
-        let failure = self.failure(format!("the reload of {} {}", self.gateway, ended(&finished)));
-        // An empty value somewhere: the next start would fail on it (2026.9.6).
-        Err(if has(&["UNAVAILABLE", "secrets.reload failed"]) {
-            failure.meaning(Then::Unresolved)
-        } else {
-            failure
-        })
+        let text = |output: &Document| String::from_utf8_lossy(output.expose()).into_owned();
+        let (stdout, stderr) = (text(&finished.stdout.bytes), text(&finished.stderr.bytes));
+        let then = match reloaded(finished.succeeded(), &stdout, &stderr) {
+            Ok(warnings) => return Ok(Reloaded(warnings)),
+            Err(then) => then,
+        };
+        let why = match then {
+            Then::Down => format!("{} does not answer", self.gateway),
+            Then::MoreForce => format!("{} does not take a reload from its own CLI here", self.gateway),
+            Then::OldProcess => {
+                let release = self.instance.release.as_deref().unwrap_or("another release");
+                format!(
+                    "{} was upgraded to {release} and its old process still runs: that one reads its store at \
+                     each turn, nothing has to be reloaded; it is the new release after a restart",
+                    self.gateway
+                )
+            }
+            _ => format!("the reload of {} {}", self.gateway, ended(&finished)),
+        };
+        Err(self.failure(why).meaning(then))
     }
 
     fn failure(&self, why: String) -> Failure {

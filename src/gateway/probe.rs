@@ -63,7 +63,8 @@ async fn ask(client: &reqwest::Client, url: &str, since: impl Fn() -> Duration) 
 }
 
 /// True when an answer says that the gateway has been up for longer than `since`.
-fn is_older(body: &str, since: Duration) -> bool {
+#[must_use]
+pub fn is_older(body: &str, since: Duration) -> bool {
     let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let up = answer.get("uptimeMs").and_then(serde_json::Value::as_u64);
     up.is_some_and(|up| Duration::from_millis(up) > since)

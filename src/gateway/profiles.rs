@@ -26,17 +26,7 @@ impl Profiles {
     /// # Errors
     /// When the CLI cannot be run, fails, or answers something else.
     pub async fn listed(&self) -> Result<Vec<Listed>, String> {
-        let answer = self.ask(&["list"]).await?;
-        let profiles =
-            answer.get("profiles").and_then(Value::as_array).ok_or("its answer has no profiles")?;
-        let text =
-            |profile: &Value, key| profile.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let listed = profiles.iter().map(|profile| Listed {
-            id: text(profile, "id"),
-            provider: text(profile, "provider"),
-            kind: text(profile, "type"),
-        });
-        Ok(listed.collect())
+        listed_in(&self.ask(&["list"]).await?)
     }
 
     /// The agent's own order; `None` where it has none.
@@ -44,10 +34,7 @@ impl Profiles {
     /// # Errors
     /// As [`listed`](Self::listed).
     pub async fn order(&self) -> Result<Option<Vec<String>>, String> {
-        let answer = self.ask(&["order", "get"]).await?;
-        let order = answer.get("order").ok_or("its answer has no order")?;
-        let ids = order.as_array().map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned));
-        Ok(ids.map(Iterator::collect).filter(|ids: &Vec<String>| !ids.is_empty()))
+        order_in(&self.ask(&["order", "get"]).await?)
     }
 
     /// Sets the agent's own order, or removes it.
@@ -60,9 +47,8 @@ impl Profiles {
         self.run(&["order", verb], &[&["--"], ids.as_slice()].concat(), false).await.map(|_| ())
     }
 
-    async fn ask(&self, verb: &[&str]) -> Result<Value, String> {
-        let stdout = self.run(verb, &["--json"], true).await?;
-        serde_json::from_slice(&stdout).map_err(|_| "its answer is not JSON".to_owned())
+    async fn ask(&self, verb: &[&str]) -> Result<Vec<u8>, String> {
+        self.run(verb, &["--json"], true).await
     }
 
     async fn run(&self, verb: &[&str], rest: &[&str], is_question: bool) -> Result<Vec<u8>, String> {
@@ -86,4 +72,37 @@ impl Profiles {
         }
         Ok((finished, what))
     }
+}
+
+/// The profiles in an answer. An id is what it is; what else is said of them is bounded.
+///
+/// # Errors
+/// What the answer is not.
+pub fn listed_in(answer: &[u8]) -> Result<Vec<Listed>, String> {
+    let answer = json(answer)?;
+    let profiles = answer.get("profiles").and_then(Value::as_array).ok_or("its answer has no profiles")?;
+    let text = |profile: &Value, key| profile.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let word =
+        |profile: &Value, key| text(profile, key).chars().filter(|c| !c.is_control()).take(64).collect();
+    let listed = profiles.iter().map(|profile| Listed {
+        id: text(profile, "id"),
+        provider: word(profile, "provider"),
+        kind: word(profile, "type"),
+    });
+    Ok(listed.collect())
+}
+
+/// The order in an answer; `None` where there is none.
+///
+/// # Errors
+/// As [`listed_in`].
+pub fn order_in(answer: &[u8]) -> Result<Option<Vec<String>>, String> {
+    let answer = json(answer)?;
+    let order = answer.get("order").ok_or("its answer has no order")?;
+    let ids = order.as_array().map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned));
+    Ok(ids.map(Iterator::collect).filter(|ids: &Vec<String>| !ids.is_empty()))
+}
+
+fn json(answer: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(answer).map_err(|_| "its answer is not JSON".to_owned())
 }

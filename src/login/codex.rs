@@ -17,7 +17,7 @@ use crate::config::settings::LoginSettings;
 use crate::core::device::{self as core, Heard, Polls};
 use crate::core::token_answer::Grant;
 use crate::format::codex::{CLIENT_ID, ISSUER, TOKEN_URL};
-use crate::oauth::endpoint::{Encoding, Reply, Request};
+use crate::oauth::endpoint::{Encoding, Request};
 
 const AUTHORIZE_URL: &str = "https://auth.openai.com/oauth/authorize";
 /// What Codex asks for: a login that is written into its own file has to serve it.
@@ -58,19 +58,28 @@ pub async fn by_device(
         let user_code = Secret::new(given.user_code.clone());
         ask("token", vec![("device_auth_id", given.device.clone()), ("user_code", user_code)])
     };
-    let (code, verifier) = device::wait(Polls::new(given.interval, lasts), poll, judge).await?;
+    let (code, verifier) = device::wait(Polls::new(given.interval, lasts), poll, |reply| {
+        judge(reply.status, reply.body.expose())
+    })
+    .await?;
     exchange::code(&client(login), code, verifier, DEVICE_REDIRECT).await
 }
 
 /// What the server gave out.
-struct Given {
-    device: Secret,
-    user_code: String,
-    interval: Duration,
+#[derive(Debug)]
+pub struct Given {
+    /// What is polled with.
+    pub device: Secret,
+    /// What a person types; fit to be shown.
+    pub user_code: String,
+    /// How long to wait between two questions.
+    pub interval: Duration,
 }
 
 impl Given {
-    fn parse(body: &[u8]) -> Option<Self> {
+    /// Reads the answer; `None` for one without a code that can be shown.
+    #[must_use]
+    pub fn parse(body: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(body).ok()?;
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         Some(Self {
@@ -82,9 +91,11 @@ impl Given {
 }
 
 /// A code and its verifier, or what was heard instead. 403 and 404 say that the person is not done.
-fn judge(reply: &Reply) -> Result<(Secret, Secret), Heard> {
-    let body = reply.body.expose();
-    match reply.status {
+///
+/// # Errors
+/// What was heard.
+pub fn judge(status: u16, body: &[u8]) -> Result<(Secret, Secret), Heard> {
+    match status {
         200..=299 => {
             let value: Value = serde_json::from_slice(body).map_err(|_| Heard::Silence)?;
             let text =

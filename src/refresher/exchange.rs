@@ -79,11 +79,12 @@ const NOT_CONNECTED: [&str; 7] = [
 
 /// A version of the CLI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Version([u32; 3]);
+pub struct Version([u32; 3]);
 
 impl Version {
     /// Reads `2.1.329 (Claude Code)`, and nothing else.
-    fn parse(line: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
         let number =
             |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
         let numbers = line.trim_end().strip_suffix(" (Claude Code)")?;
@@ -359,7 +360,10 @@ fn grant(credential: Credential) -> Grant {
 /// What the words of a CLI that got no tokens mean. It tells the status of its one request, and no
 /// more: a request with the login's own scopes and client that is answered with 400 or 401 is taken
 /// for a refusal of the token.
-fn judge(output: &str) -> Result<Answer, SendError> {
+///
+/// # Errors
+/// `NotSent` when it says that it had no connection, `Unknown` for everything else.
+pub fn judge(output: &str) -> Result<Answer, SendError> {
     const STATUS: &str = "Request failed with status code ";
     let status = output.split(STATUS).nth(1).and_then(|rest| {
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;

@@ -113,8 +113,7 @@ impl Intent {
             FileState::Unreadable { .. } => return Err(unreadable()),
             FileState::Present(file) => file.document,
         };
-        let value: Value = serde_json::from_slice(document.expose()).map_err(|_| unreadable())?;
-        let begun = parse(&value).ok_or_else(unreadable)?;
+        let begun = read(document.expose()).ok_or_else(unreadable)?;
         let mut unread = None;
         for path in [Some(&self.answer), self.spare.as_ref()].into_iter().flatten() {
             match answer_in(path, &begun.spent) {
@@ -176,22 +175,7 @@ impl Begun<'_> {
     /// # Errors
     /// `Write`: the caller has the only copy of the tokens and must store them at once.
     pub fn record(&self, spent: &Secret, renewed: &Renewed, at: Timestamp) -> Result<(), IntentError> {
-        let text = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
-        let record = document(&json!({
-            "format_version": 1,
-            "spent": self.spent,
-            "at": at,
-            "answer": {
-                "spent": spent.expose(),
-                "access": text(&renewed.access),
-                "refresh": text(&renewed.refresh),
-                "id_token": text(&renewed.id_token),
-                "expires_at": renewed.expires_at,
-                "login_deadline": renewed.login_deadline,
-                "scopes": renewed.scopes,
-                "granted_at": renewed.granted_at,
-            },
-        }));
+        let record = answered(&self.spent, spent, renewed, at);
         let Err(error) = self.reserve.fill(&record) else { return Ok(()) };
         let Some(spare) = &self.intent.spare else { return Err(IntentError::Write(error)) };
         if let Some(directory) = spare.parent() {
@@ -213,8 +197,7 @@ fn answer_in(path: &Path, spent: &Fingerprint) -> Result<Option<Found>, NotRead>
         FileState::Absent { .. } => return Ok(None),
         FileState::Unreadable { .. } => return Err(NotRead),
     };
-    let value: Option<Value> = serde_json::from_slice(file.document.expose()).ok();
-    let found = value.as_ref().and_then(parse);
+    let found = read(file.document.expose());
     Ok(found.filter(|found| &found.spent == spent && found.answer.is_some()))
 }
 
@@ -229,7 +212,31 @@ fn write(path: &Path, document: &Document) -> Result<(), WriteError> {
     atomic_file::replace(path, document, expected, Policy::default())
 }
 
-fn parse(value: &Value) -> Option<Found> {
+/// The record of an answer: what was spent, as fingerprint and as it is, and what that brought.
+#[must_use]
+pub fn answered(fingerprint: &Fingerprint, spent: &Secret, renewed: &Renewed, at: Timestamp) -> Document {
+    let text = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
+    document(&json!({
+        "format_version": 1,
+        "spent": fingerprint,
+        "at": at,
+        "answer": {
+            "spent": spent.expose(),
+            "access": text(&renewed.access),
+            "refresh": text(&renewed.refresh),
+            "id_token": text(&renewed.id_token),
+            "expires_at": renewed.expires_at,
+            "login_deadline": renewed.login_deadline,
+            "scopes": renewed.scopes,
+            "granted_at": renewed.granted_at,
+        },
+    }))
+}
+
+/// Reads a record, with or without an answer; `None` for one that makes no sense.
+#[must_use]
+pub fn read(record: &[u8]) -> Option<Found> {
+    let value: Value = serde_json::from_slice(record).ok()?;
     if value.get("format_version")?.as_u64()? != 1 {
         return None;
     }

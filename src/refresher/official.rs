@@ -130,14 +130,11 @@ impl Official {
         let _ = std::fs::remove_file(&self.answers);
     }
 
-    /// Whether the app server knows no account any more after it was told to refresh (0.165, 0.169:
-    /// after a refusal for good; after any other failure it still names the account).
     fn was_refused(&self) -> bool {
-        let FileState::Present(file) = atomic_file::observe(&self.answers) else { return false };
-        let text = String::from_utf8_lossy(file.document.expose()).into_owned();
-        let mut messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let answer = messages.find(|message| message.get("id") == Some(&Value::from(ASKED_AS)));
-        answer.is_some_and(|answer| answer.pointer("/result/account") == Some(&Value::Null))
+        match atomic_file::observe(&self.answers) {
+            FileState::Present(file) => says_refused(file.document.expose()),
+            _ => false,
+        }
     }
 
     async fn argv(&self) -> Result<Vec<String>, String> {
@@ -219,6 +216,16 @@ impl Official {
         }
         environment
     }
+}
+
+/// Whether the app server, in its answers, knows no account any more after it was told to refresh (0.165,
+/// 0.169: after a refusal for good; after any other failure it still names the account).
+#[must_use]
+pub fn says_refused(answers: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answers).into_owned();
+    let mut messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let answer = messages.find(|message| message.get("id") == Some(&Value::from(ASKED_AS)));
+    answer.is_some_and(|answer| answer.pointer("/result/account") == Some(&Value::Null))
 }
 
 /// Where people's installers put CLIs that a service's search path does not name: Claude Code's own

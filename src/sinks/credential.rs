@@ -50,7 +50,8 @@ fn too_old(search_path: &str) -> Option<u32> {
 /// The version of systemd, by the name of the library that its programs are linked to:
 /// `libsystemd-shared-257.so`, with a distribution's suffix after the number. `None` for a program
 /// without it; whether that one can do it is found out by running it.
-fn version_in(program: &[u8]) -> Option<u32> {
+#[must_use]
+pub fn version_in(program: &[u8]) -> Option<u32> {
     const LIBRARY: &[u8] = b"libsystemd-shared-";
     let at = program.windows(LIBRARY.len()).position(|window| window == LIBRARY)?;
     let rest = program.get(at + LIBRARY.len()..)?;

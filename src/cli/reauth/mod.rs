@@ -4,7 +4,7 @@
 //!
 //! X1: whatever ends it before the new login is stored leaves the old one as it was.
 
-mod event;
+pub mod event;
 mod needed;
 mod outcome;
 mod own_cli;

@@ -8,7 +8,7 @@ mod drop_in;
 mod ground;
 mod plan;
 mod proof;
-mod record;
+pub mod record;
 mod tell;
 mod undo;
 

@@ -11,7 +11,7 @@ use crate::sys::atomic_file::{self, FileState};
 
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
     /// The drop-in that was written.
     pub drop_in: Option<DropIn>,
     /// The unit that was touched.
@@ -24,14 +24,17 @@ pub(super) struct Record {
 
 /// A drop-in that was written. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DropIn {
+pub struct DropIn {
+    /// Where.
     pub path: PathBuf,
+    /// What was written.
     pub text: String,
 }
 
 /// A unit that was touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unit {
+pub struct Unit {
+    /// Its name.
     pub name: String,
     /// It is the system manager's.
     pub system: bool,
@@ -43,7 +46,7 @@ pub(super) struct Unit {
 
 /// A file beside its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub enum Kept {
     /// Byte for byte as it was written.
     Ours,
     /// Somebody changed it.
@@ -86,11 +89,19 @@ impl Record {
         let path = state.setup();
         let failed = |why: &dyn std::fmt::Display| format!("{}, what was set up here: {why}", path.display());
         // No secret is in it: a plain reading will do.
-        let value: Value = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(failed(&error)),
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(&error))?,
-        };
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(failed(&error)),
+            Ok(bytes) => Self::read(&bytes).map_err(|why| failed(&why)),
+        }
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let text = |at: &str| value.pointer(at).and_then(Value::as_str).map(str::to_owned);
         let flag = |at: &str| value.pointer(at).and_then(Value::as_bool).unwrap_or_default();
         let units = value.get("replaced").and_then(Value::as_array);

@@ -117,18 +117,24 @@ impl Manifests {
 }
 
 fn package_in(manifest: &Path) -> Option<Package> {
+    let (release, has_schema) = release_of(read(manifest)?.expose())?;
+    Some(Package { release, has_schema, manifest: manifest.to_owned() })
+}
+
+/// The release that a package's manifest names, and whether that has a SQLite store; `None` for a package
+/// that is no OpenClaw.
+#[must_use]
+pub fn release_of(manifest: &[u8]) -> Option<(Release, bool)> {
     #[derive(serde::Deserialize)]
     struct Manifest {
         name: String,
         version: String,
         openclaw: Option<serde_json::Value>,
     }
-    let document = read(manifest)?;
-    let parsed: Manifest = serde_json::from_slice(document.expose()).ok()?;
+    let parsed: Manifest = serde_json::from_slice(manifest).ok()?;
     let is_ours = PACKAGES.contains(&parsed.name.as_str());
     let has_schema = parsed.openclaw.is_some_and(|own| own.get("schemaVersions").is_some());
-    let release = Release::parse(&parsed.version)?;
-    is_ours.then(|| Package { release, has_schema, manifest: manifest.to_owned() })
+    Some((Release::parse(&parsed.version)?, has_schema)).filter(|_| is_ours)
 }
 
 /// What is known of the instance in `state_dir`.

@@ -70,7 +70,8 @@ impl Digest {
     /// What `sha256sum` printed of a file elsewhere; `None` when that is none.
     #[must_use]
     pub fn parse(printed: &[u8]) -> Option<Self> {
-        let digits = printed.get(..64)?;
+        // A sign is none, whatever a number may begin with.
+        let digits = printed.get(..64).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use self::directory::{DirectoryLock, LockMark, Staleness};
 pub use self::flock::Flock;
 pub use self::process::{Holder, Probe, ProcessLock};
-pub use self::store::{StoreLock, StoreLockKind, StoreLockOptions};
+pub use self::store::{StoreLock, StoreLockKind, StoreLockOptions, is_over};
 use super::clock;
 
 /// A source of numbers in `0.0..1.0`; randomness is the caller's to give.

@@ -209,7 +209,7 @@ struct Body {
 struct Seen {
     id: (u64, u64),
     mtime: Timestamp,
-    body: Option<Body>,
+    text: Vec<u8>,
 }
 
 impl Seen {
@@ -233,26 +233,17 @@ impl Seen {
         }
         let mtime = stat.modified().map(Timestamp::from).map_err(|e| LockError::io(path, e))?;
         let mut text = Vec::new();
-        // A lock that cannot be read to its end is judged by its age, as one without a body.
-        let body =
-            file.take(MAX_BODY).read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice(&text).ok());
-        Ok(Some(Self { id: (stat.dev(), stat.ino()), mtime, body }))
+        if file.take(MAX_BODY).read_to_end(&mut text).is_err() {
+            // A lock that cannot be read to its end is judged by its age, as one without a body.
+            text.clear();
+        }
+        Ok(Some(Self { id: (stat.dev(), stat.ino()), mtime, text }))
     }
 
     /// OpenClaw's own tests, in its order. Where it counts a process of another user as dead, we
     /// count it as alive.
     fn is_stale(&self, options: StoreLockOptions, now: Timestamp) -> bool {
-        if let Some(body) = &self.body {
-            if body.pid != 0.0 && !options.foreign_namespace && !is_alive(body.pid) {
-                return true;
-            }
-            match humantime::parse_rfc3339(&body.created_at) {
-                Err(_) => return true,
-                Ok(created) if now.since(created.into()) > STALE => return true,
-                Ok(_) => {}
-            }
-        }
-        now.since(self.mtime) > STALE
+        is_over(&self.text, !options.foreign_namespace, now) || now.since(self.mtime) > STALE
     }
 
     /// Removes the stale lock, if it still is the one that was judged.
@@ -267,6 +258,18 @@ impl Seen {
             Err(e) => Err(LockError::io(path, e)),
         }
     }
+}
+
+/// Whether a lock file says itself that its holder is gone, or has had it for too long. A body that does not
+/// count says nothing. The holder's number is looked at only where it is one of ours.
+#[must_use]
+pub fn is_over(text: &[u8], is_of_ours: bool, now: Timestamp) -> bool {
+    let Ok(body) = serde_json::from_slice::<Body>(text) else { return false };
+    if body.pid != 0.0 && is_of_ours && !is_alive(body.pid) {
+        return true;
+    }
+    let created = humantime::parse_rfc3339(&body.created_at);
+    created.map_or(true, |created| now.since(created.into()) > STALE)
 }
 
 /// True unless there is provably no such process, or only a zombie.
