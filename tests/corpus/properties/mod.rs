@@ -2,13 +2,18 @@
 //! read. `tests/corpus.rs` holds the corpus to it, `tests/fuzz` looks for inputs that break it.
 //! To add a target: its function in the file of its kind, its row below, a seed in `tests/corpus/seeds/NAME/`.
 
+mod answers;
+mod bus;
 mod documents;
 mod hosts;
 mod logins;
 mod members;
+mod memory;
+mod own;
 mod planted;
 mod sinks;
 mod texts;
+mod views;
 mod wires;
 
 /// Something that is read.
@@ -22,7 +27,7 @@ pub struct Target {
 }
 
 /// Everything that is fuzzed.
-pub const TARGETS: [Target; 30] = [
+pub const TARGETS: [Target; 43] = [
     target("json", &["tests/format/oauth_json", "tests/format/auth_profiles"], documents::json),
     target("claude", &[], logins::claude),
     target("codex", &["tests/format/codex"], logins::codex),
@@ -53,6 +58,19 @@ pub const TARGETS: [Target; 30] = [
     target("terminal", &[], texts::terminal),
     target("config", &["tests/config"], texts::config),
     target("release", &[], texts::release),
+    target("state", &[], memory::state),
+    target("alerts", &[], memory::alerts),
+    target("intent", &[], own::intent),
+    target("history", &[], own::history),
+    target("records", &[], own::records),
+    target("sealed", &[], own::sealed),
+    target("app-server", &[], answers::app_server),
+    target("programs", &[], answers::programs),
+    target("gateway", &[], answers::gateway),
+    target("manifest", &[], answers::manifest),
+    target("small-answers", &[], answers::small),
+    target("arguments", &[], bus::arguments),
+    target("view", &["tests/format/codex"], views::view),
 ];
 
 const fn target(name: &'static str, golden: &'static [&'static str], holds: fn(&[u8])) -> Target {
