@@ -42,7 +42,10 @@ pub fn enter(existing: Option<&[u8]>, login: &NewLogin) -> Result<Document, Form
 
 fn stored(bytes: &[u8]) -> Result<SourceReading, FormatError> {
     let mut doc = JsonDoc::parse(bytes)?;
-    let Some(access) = doc.text(&["token"])? else { return Ok(SourceReading::Partial { field: "token" }) };
+    let is_line = |token: &Secret| !token.expose().contains(|c: char| c.is_whitespace() || c.is_control());
+    let Some(access) = doc.text(&["token"])?.filter(is_line) else {
+        return Ok(SourceReading::Partial { field: "token" });
+    };
     let Found::Number(Some(deadline @ 1..)) = doc.find(&["deadline"])? else {
         return Ok(SourceReading::Partial { field: "deadline" });
     };
