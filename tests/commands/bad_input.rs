@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use nix::sys::stat::Mode;
+use serde_json::{Value, json};
 
 use crate::stage::{Home, Login, husk};
 
@@ -209,6 +210,28 @@ fn state_that_makes_no_sense_is_kept_aside_and_told() {
     assert!(ran.stderr.contains("could not be parsed"), "{ran:?}");
     assert_eq!(home.read(".local/state/tokensink/state.json.unreadable"), "[]");
     assert!(home.sinks_hold(&Login::nth(1)));
+}
+
+#[test]
+fn an_entry_of_the_state_that_makes_no_sense_costs_itself_and_is_told_once() {
+    let home = Home::new();
+    home.configure(&home.three_sinks(""));
+    home.rotate(&Login::nth(1));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let state = ".local/state/tokensink/state.json";
+    let mut document: Value = serde_json::from_str(&home.read(state)).unwrap();
+    let lineage = document["logins"]["claude"]["lineage"].clone();
+    assert_eq!(lineage.as_array().unwrap().len(), 1);
+    document["logins"]["claude"]["refresh"]["stopped"] = json!(["a word of a later version", "aa"]);
+    let odd = document.to_string();
+    home.write(state, &odd);
+    for is_told in [true, false] {
+        let ran = home.run(&["sync"]);
+        assert_eq!((ran.code, ran.stderr.contains("in one place")), (0, is_told), "{ran:?}");
+        let now: Value = serde_json::from_str(&home.read(state)).unwrap();
+        assert_eq!((&now["format_version"], &now["logins"]["claude"]["lineage"]), (&json!(1), &lineage));
+    }
+    assert_eq!(home.read(".local/state/tokensink/state.json.unreadable"), odd);
 }
 
 #[test]
