@@ -78,7 +78,7 @@ pub fn programs(bytes: &[u8]) {
 /// The answers of OpenClaw's CLI, and of a gateway's pages.
 pub fn gateway(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let says_ok = serde_json::from_slice::<Value>(bytes).is_ok_and(|answer| answer["ok"] == true);
+    let says_ok = serde_json::from_str::<Value>(&text).is_ok_and(|answer| answer["ok"] == true);
     let (out, err) = text.split_once('\n').unwrap_or((&text, ""));
     for succeeded in [false, true] {
         assert_eq!(openclaw::reloaded(succeeded, &text, "").is_ok(), succeeded && says_ok);
@@ -114,7 +114,7 @@ pub fn gateway(bytes: &[u8]) {
 /// The manifest of a package.
 pub fn manifest(bytes: &[u8]) {
     if let Some((release, _)) = release_of(bytes) {
-        let value: Value = serde_json::from_slice(bytes).unwrap();
+        let value: Value = serde_json::from_str(&String::from_utf8_lossy(bytes)).unwrap();
         let is_named = |name: &str| value["name"] == name;
         assert!(["openclaw", "clawdbot", "moltbot"].into_iter().any(is_named), "{}", value["name"]);
         assert_eq!(tokensink::format::release::Release::parse(&release.to_string()), Some(release));

@@ -64,7 +64,8 @@ fn value(rest: &mut &[u8], depth: usize) -> Variant<'static> {
         10 | 11 => {
             let first = value(rest, depth + 1);
             let mut array = Array::new(first.value_signature());
-            for _ in 0..argument % 4 {
+            // As many as the bytes say, and not as many in each of them again.
+            for _ in 0..if depth < 3 { argument % 4 } else { 1 } {
                 let _ = array.append(first.try_clone().unwrap());
             }
             Variant::from(array)

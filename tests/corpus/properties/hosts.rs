@@ -62,7 +62,8 @@ pub fn unit_file(bytes: &[u8]) {
     let debug = format!("{service:?}");
     for secret in service.secrets.values().filter(|secret| secret.expose().starts_with("made-up-")) {
         let elsewhere = service.environment.values().chain(&service.exec).chain(&service.user);
-        let elsewhere: String = elsewhere.cloned().chain(service.secrets.keys().cloned()).collect();
+        let names = service.secrets.keys().chain(service.environment.keys());
+        let elsewhere: String = elsewhere.chain(names).cloned().collect();
         assert!(elsewhere.contains(secret.expose()) || !debug.contains(secret.expose()), "{debug}");
     }
 }

@@ -64,11 +64,11 @@ pub fn state(bytes: &[u8]) {
         }
     }
     is_whole(&memory);
-    for ahead in [0, 3_600_000, -3_600_000] {
-        let mut memory = memory.clone();
-        live(&mut memory, NOW.moved(ahead));
-        is_whole(&memory);
-    }
+    // One of three clocks: a life is long, and one more byte of white space is another.
+    let ahead = [0, 3_600_000, -3_600_000][bytes.len() % 3];
+    let mut memory = memory;
+    live(&mut memory, NOW.moved(ahead));
+    is_whole(&memory);
 }
 
 /// Whatever can be read by itself is what is remembered.
@@ -102,11 +102,6 @@ fn live(memory: &mut Memory, wall: Timestamp) {
     let _ = clock.evidence();
     let now = clock.now;
     let planned = plan::plan(&desired, &observed, memory, &key, now);
-    assert_eq!(
-        format!("{planned:?}"),
-        format!("{:?}", plan::plan(&desired, &observed, memory, &key, now)),
-        "one world, one plan"
-    );
     assert!(planned.writes.len() <= observed.targets.len());
     plan::remember(memory, &observed, &planned, &key, &clock);
     for write in &planned.writes {

@@ -64,8 +64,9 @@ pub fn history(bytes: &[u8]) {
     }
     let shown = text::by_day(&record.events);
     assert!(shown.lines().all(|line| !line.contains(char::is_control)), "{shown:?}");
-    for since in [None, Some(NOW.before(std::time::Duration::from_secs(86_400)))] {
-        let drawing = timeline::draw(&record.events, since, NOW);
+    if !record.events.is_empty() {
+        let day = NOW.before(std::time::Duration::from_secs(86_400));
+        let drawing = timeline::draw(&record.events, bytes.len().is_multiple_of(2).then_some(day), NOW);
         assert!(drawing.trim_end().ends_with("</svg>"));
         assert!(drawing.len() <= 64 * 1024 + 4096 * lines + 16 * bytes.len(), "{} bytes", drawing.len());
     }
