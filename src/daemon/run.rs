@@ -46,6 +46,10 @@ const COALESCE: Duration = Duration::from_millis(50);
 /// How often files are looked at where inotify does not work.
 const POLL_WITHOUT_INOTIFY: Duration = Duration::from_secs(5);
 
+/// After a pass that could not be made the next is tried so soon, later each time it fails again, and with the poll at
+/// the latest: a disk that failed once is no reason to leave a dead login untold for a minute.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// Why the daemon could not run, or had to end.
 #[derive(Debug)]
 pub enum DaemonError {
@@ -193,6 +197,8 @@ struct Daemon {
     textfile: Textfile,
     /// What the last turn came to; `None` when its pass failed.
     synced: Option<Synced>,
+    /// Turns in a row whose pass failed.
+    failures: u32,
 }
 
 impl Daemon {
@@ -220,6 +226,7 @@ impl Daemon {
             door: Door::open(&world, start.version),
             textfile: Textfile::default(),
             synced: None,
+            failures: 0,
             start,
             world: Rc::new(world),
             state,
@@ -363,6 +370,7 @@ impl Daemon {
         self.synced = result.as_ref().ok().map(door::synced);
         match result {
             Ok(report) => {
+                self.failures = 0;
                 journal::report(&report);
                 let refresh = self.in_hand.start_refreshes(&self.world, &self.state, &self.key, &report);
                 next = next.min(self.until_next(&report));
@@ -374,6 +382,8 @@ impl Daemon {
             Err(error) => {
                 tracing::error!("pass failed, trying again: {error}");
                 self.hearing.put_back(heard);
+                next = next.min(AFTER_FAILURE.saturating_mul(2_u32.saturating_pow(self.failures.min(6))));
+                self.failures = self.failures.saturating_add(1);
             }
         }
         self.textfile.turn(&self.world, &self.state);

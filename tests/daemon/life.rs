@@ -163,3 +163,24 @@ fn the_watchdog_is_fed_while_the_loop_turns() {
     daemon.stop();
     home.finish();
 }
+
+#[test]
+fn a_pass_that_could_not_be_made_is_tried_again_within_seconds() {
+    let home = Home::new();
+    home.configure(&home.three_sinks(""));
+    home.rotate(&Login::nth(1));
+    let daemon = home.ready();
+    let state = home.path(&format!("{STATE}/state.json"));
+    let aside = home.path("state.json");
+    fs::rename(&state, &aside).unwrap();
+    fs::create_dir(&state).unwrap();
+    home.rotate(&Login::nth(2));
+    let (failed, _) = home.until_said(daemon.from, "pass failed, trying again");
+    fs::remove_dir(&state).unwrap();
+    fs::rename(&aside, &state).unwrap();
+    // Nothing tells of that, and the poll is a minute away.
+    home.until_sinks_hold(&Login::nth(2));
+    assert!(failed.elapsed() < std::time::Duration::from_secs(30));
+    daemon.stop();
+    home.finish();
+}
