@@ -21,95 +21,17 @@
 mod stage;
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use stage::{Home, Login, STATE, contains, tree};
+use stage::{Home, Login, STATE, contains};
 use support::codex;
-use support::host::{Cli, Host, age, in_parallel};
+use support::host::{Cli, Host, age};
+use support::kills::{assert_tidy, everywhere};
 use support::provider::Pair;
-use support::strace::{CALLS, Operation, Run, aimed};
-
-fn is_long() -> bool {
-    std::env::var_os("TOKENSINK_LONG").is_some()
-}
-
-/// Calls whose number does not depend on how many processes, log lines or wake-ups there are.
-const STEADY: [&str; 9] =
-    ["fchmod", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "ftruncate"];
-
-/// One operation for every state that a crash can leave: of those between two changes, the one that is hit best.
-fn states(operations: Vec<Operation>) -> Vec<Operation> {
-    let (mut states, mut since) = (Vec::new(), Vec::new());
-    for operation in operations {
-        since.push(operation);
-        if since.last().is_some_and(Operation::changes) {
-            let steady = since.iter().position(|one| STEADY.contains(&one.call.as_str()));
-            states.push(since.swap_remove(steady.unwrap_or(since.len() - 1)));
-            since.clear();
-        }
-    }
-    states
-}
-
-/// Kills the command of a fresh scene before each of its operations, one scene each, and counts what `judge` says.
-/// `at_least` is how many points there are, or a few less.
-fn everywhere<S>(
-    title: &str,
-    at_least: usize,
-    prepare: impl Fn() -> S + Sync,
-    run: impl Fn(&S) -> Run + Sync,
-    judge: impl Fn(&S, &Operation) -> String + Sync,
-) {
-    let operations = run(&prepare()).operations(CALLS);
-    let operations = if is_long() { operations } else { states(operations) };
-    assert!(operations.len() >= at_least, "{title}: {} points: {operations:#?}", operations.len());
-    let one = |operation: &Operation| {
-        let hit = aimed(operation, |off| {
-            let scene = prepare();
-            let run = run(&scene);
-            let ended = run.killed_at(operation, off).output().unwrap();
-            (run, (ended, scene))
-        });
-        if let Some((ended, scene)) = hit {
-            assert_eq!(ended.status.signal(), Some(9), "{title}: {operation:?}: {ended:?}");
-            return judge(&scene, operation);
-        }
-        // How many files are opened before depends on the other processes that there are, how many writes there are
-        // on wake-ups.
-        let is_unsteady = ["openat", "write"].contains(&operation.call.as_str()) || !operation.changes();
-        assert!(is_unsteady, "{title}: {operation:?} is not hit");
-        "not hit".to_owned()
-    };
-    let outcomes = in_parallel(&operations, 4, |operation| {
-        // One that fails does not hide the others.
-        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(operation)));
-        judged.map_err(|_| operation.clone())
-    });
-    let failed: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-    assert!(failed.is_empty(), "{title}: {} of {}: {failed:#?}", failed.len(), operations.len());
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for outcome in outcomes.into_iter().flatten() {
-        *counts.entry(outcome).or_default() += 1;
-    }
-    let line: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
-    println!("{title}: {} points: {}", operations.len(), line.join(", "));
-    assert!(counts.get("not hit").is_none_or(|missed| missed * 3 < operations.len()), "{title}: {line:?}");
-}
-
-/// Nothing of ours that is not complete.
-#[track_caller]
-fn assert_tidy(root: &Path, what: &Operation) {
-    let is_ours =
-        |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".tokensink.");
-    let left: Vec<_> = tree(root).into_iter().filter(is_ours).collect();
-    assert!(left.is_empty(), "{what:?}: {left:?}");
-}
+use support::strace::{Operation, Run, is_long};
 
 // ---- a pass
 
@@ -272,6 +194,7 @@ fn a_pass(is_first: bool) {
     everywhere(
         title,
         50,
+        1,
         || every_sink(is_first),
         |home| Run::of(home.command(&["sync"]), home.root()),
         |home, what| {
@@ -341,6 +264,7 @@ fn a_rewrite_in_place_that_dies_anywhere_is_completed_by_the_next() {
     everywhere(
         "rewrite in place",
         50,
+        1,
         prepare,
         |home| Run::of(inside(home, &["sync"]), home.root()),
         |home, what| {
@@ -388,6 +312,7 @@ fn a_set_up_that_dies_anywhere_is_completed_or_taken_back_by_the_next() {
     everywhere(
         "setup --yes",
         8,
+        1,
         furnished,
         |home| Run::of(home.command(&["setup", "--yes"]), home.root()),
         |home, what| {
@@ -405,6 +330,7 @@ fn a_set_up_that_dies_anywhere_is_completed_or_taken_back_by_the_next() {
     everywhere(
         "setup --undo",
         2,
+        1,
         set_up,
         |home| Run::of(home.command(&["setup", "--undo"]), home.root()),
         |home, what| {
@@ -430,6 +356,7 @@ fn what_an_undo_left_when_it_died_the_next_takes_back() {
     everywhere(
         "undo",
         10,
+        1,
         prepare,
         |home| Run::of(home.command(&["undo"]), home.root()),
         |home, what| {
@@ -465,6 +392,7 @@ fn a_refresh(cli: Cli) {
     everywhere(
         &format!("{cli:?}: refresh"),
         40,
+        1,
         || Host::with(cli, -3600),
         |host| {
             let mut command = host.command(&["refresh", "--json"]);

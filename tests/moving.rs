@@ -16,14 +16,15 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use support::claude::in_seconds;
 use support::codex;
 use support::host::{Cli, FAMILY, Host, document, until};
+use support::kills::assert_tidy;
 use support::looks::tree;
+use support::moves::{New, export, exported};
 use support::on_terminal::{OnTerminal, holding};
 use support::provider::Pair;
 use support::run::{Ran, run};
@@ -32,109 +33,6 @@ use tokensink::base::secret::Document;
 use tokensink::base::time::Timestamp;
 use tokensink::format::bundle::{self, Moving};
 use tokensink::sys::sealed;
-
-/// The host that a login goes to.
-struct New {
-    dir: tempfile::TempDir,
-    home: PathBuf,
-}
-
-impl New {
-    /// A home in which the CLI was started once, and nothing is configured.
-    fn bare() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let home = dir.path().join("home");
-        for made in ["home/.claude", "home/.codex", "runtime"] {
-            std::fs::create_dir_all(dir.path().join(made)).unwrap();
-        }
-        Self { dir, home }
-    }
-
-    /// The same, configured to refresh at the old host's stand-in.
-    fn of(old: &Host, cli: Cli) -> Self {
-        let new = Self::bare();
-        new.configure(&old.token_url(), cli);
-        new
-    }
-
-    fn configure(&self, token_url: &str, cli: Cli) {
-        let file = self.home.join(".config/tokensink/tokensink.toml");
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let text = format!(
-            "[[login]]\nid = \"{0}\"\nprovider = \"{0}\"\n[login.refresh]\nmode = \"direct\"\ntoken_url = \"{token_url}\"\n",
-            cli.name()
-        );
-        std::fs::write(file, text).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokensink"));
-        command
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("PATH", "/usr/bin:/bin")
-            .env("XDG_RUNTIME_DIR", self.dir.path().join("runtime"))
-            .env("TOKENSINK_LOG", "trace")
-            .current_dir(&self.home)
-            .args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str], input: &[u8]) -> Ran {
-        run(&mut self.command(arguments), input)
-    }
-
-    /// The recipient for this host.
-    fn recipient(&self) -> String {
-        self.run(&["import", "--key"], b"").ok().to_owned()
-    }
-
-    fn import(&self, bundle: &[u8]) -> Ran {
-        self.run(&["import"], bundle)
-    }
-
-    fn read(&self) -> String {
-        std::fs::read_to_string(self.home.join(".claude/.credentials.json")).unwrap_or_default()
-    }
-
-    /// Every file that is not a lock, with its content.
-    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let is_lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
-        let files = tree(&self.home).into_iter().filter(|path| path.is_file() && !is_lock(path));
-        files.map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
-    }
-}
-
-/// `tokensink export` into a file; what it said, and what is in the file.
-fn export(old: &Host, recipient: &str, failpoint: &str) -> (std::process::Output, Vec<u8>) {
-    let file = old.home.join("bundle");
-    let mut command = old.command(&["export", "--yes", "--to", recipient, old_id(old)]);
-    let child = command
-        .env("TOKENSINK_FAILPOINT", failpoint)
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&file).unwrap())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    old.assert_no_token_in(&String::from_utf8_lossy(&output.stderr));
-    (output, std::fs::read(file).unwrap())
-}
-
-fn old_id(old: &Host) -> &'static str {
-    if old.source().ends_with("auth.json") { "codex" } else { "claude" }
-}
-
-/// `tokensink export` that succeeds.
-#[track_caller]
-fn exported(old: &Host, recipient: &str) -> Vec<u8> {
-    let (output, bundle) = export(old, recipient, "");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for canary in old.pair.canaries() {
-        assert!(!String::from_utf8_lossy(&bundle).contains(&canary), "the bundle is sealed");
-    }
-    bundle
-}
 
 #[track_caller]
 fn assert_refused(ran: &Ran, word: &str) {
@@ -503,6 +401,8 @@ fn an_export_that_is_killed_anywhere_leaves_the_login_in_one_place_at_least() {
             assert!(!old.read().contains(&old.pair.refresh), "{point}:{time}");
             assert_eq!(old.refresh(&["--force"]).code, Some(1), "{point}:{time}");
             assert_eq!(old.requests(), 0, "{point}:{time}");
+            run(&mut old.command(&["sync"]), b"").ok();
+            assert_tidy(&old.home, &(point, time));
             assert!(new.run(&["refresh"], b"").ok().contains("rotated"), "{point}:{time}");
             assert_eq!((old.provider.ledger().grants(), old.provider.ledger().refused()), (1, 0));
         }

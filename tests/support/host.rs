@@ -264,15 +264,11 @@ impl Host {
     /// What a started one said in the end.
     pub fn end(&self, child: Child) -> Said {
         let output = child.wait_with_output().unwrap();
-        self.said(&Ran {
-            what: "tokensink refresh".into(),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        self.said(&Ran::of("tokensink refresh", &output))
     }
 
-    fn said(&self, ran: &Ran) -> Said {
+    /// The same of a command that was run to its end.
+    pub fn said(&self, ran: &Ran) -> Said {
         let text = ran.both();
         self.assert_no_token_in(&text);
         let value: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Running a command in a test and saying usefully what went wrong.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// What a finished command left.
 #[derive(Debug, Clone)]
@@ -17,6 +17,16 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// What a process left that has ended.
+    pub fn of(what: &str, output: &Output) -> Self {
+        Self {
+            what: what.to_owned(),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Standard output of a command that must have succeeded, without the final line end.
     #[track_caller]
     pub fn ok(&self) -> &str {
@@ -41,12 +51,18 @@ impl std::fmt::Display for Ran {
 #[track_caller]
 pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     let what = format!("{command:?}");
+    Ran::of(&what, &output(command, input))
+}
+
+/// The same; what it left is not taken for text.
+#[track_caller]
+pub fn output(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
     // A child that answers before it has read everything must not block us.
@@ -55,10 +71,5 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
     });
     let output = child.wait_with_output().expect("the child is ours");
     feeder.join().expect("the feeder does not panic");
-    Ran {
-        what,
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    output
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use super::host::until;
 use super::login_bench::LoginBench;
@@ -10,7 +11,8 @@ use super::remote::built;
 
 /// A home with a login screen as its `claude`, which does as the words say.
 pub fn bench(words: &str) -> LoginBench {
-    built(&["--example", "login-screen"]);
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| built(&["--example", "login-screen"]));
     let beside = PathBuf::from(env!("CARGO_BIN_EXE_tokensink"));
     let bench = with_program(&beside.with_file_name("examples/login-screen"));
     say(&bench, words);

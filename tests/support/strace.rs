@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+use super::run::output;
 
 /// Every call that opens, reads, writes, syncs, names, locks or removes a file.
 pub const CALLS: &str = "openat,write,pwrite64,fsync,fdatasync,fallocate,ftruncate,rename,renameat,renameat2,link,\
@@ -37,6 +39,11 @@ const CHANGING: [&str; 18] = [
     "fchown",
 ];
 
+/// Whether everything is to be tried, or one of several that are alike.
+pub fn is_long() -> bool {
+    std::env::var_os("TOKENSINK_LONG").is_some()
+}
+
 /// One call of a run.
 #[derive(Clone)]
 pub struct Operation {
@@ -45,6 +52,9 @@ pub struct Operation {
     pub time: usize,
     /// What it was about, as strace shows it, without the made-up home.
     pub about: String,
+    /// Of those that open: the directory or file by which it is told from most others, and the how-manieth of its kind
+    /// there. How many files are opened before depends on the other processes that there are.
+    place: Option<(String, usize)>,
     /// It succeeded.
     is_done: bool,
     /// It failed because we said so.
@@ -59,6 +69,22 @@ impl std::fmt::Debug for Operation {
 }
 
 impl Operation {
+    /// The directory in which it opens something, or what it opens by its whole name.
+    fn opened(&self) -> Option<&str> {
+        let [directory, name] = self.names()?;
+        [directory, name].into_iter().find(|path| path.starts_with("~/"))
+    }
+
+    fn opens(&self, place: &str) -> bool {
+        self.names().is_some_and(|names| names.contains(&place))
+    }
+
+    fn names(&self) -> Option<[&str; 2]> {
+        let (directory, rest) = self.about.split_once(", \"").filter(|_| self.call == "openat")?;
+        let directory = directory.split_once('<').map_or("", |(_, path)| path.trim_end_matches('>'));
+        Some([directory, rest.split('"').next()?])
+    }
+
     fn ended(&mut self, came: &str) {
         self.is_done = !came.starts_with("-1 ");
         self.is_injected = came.ends_with("(INJECTED)");
@@ -76,15 +102,33 @@ impl Operation {
     }
 }
 
-/// A command of the program, and the directory that is its world.
-pub struct Run {
+/// A command of the program, the directory that is its world, and how it gets to its end.
+pub struct Run<'a> {
     command: Command,
     root: PathBuf,
+    to_end: Box<dyn Fn(Command) -> Output + 'a>,
 }
 
-impl Run {
+impl<'a> Run<'a> {
+    /// One that ends by itself, with nothing on its standard input.
     pub fn of(command: Command, root: &Path) -> Self {
-        Self { command, root: root.to_owned() }
+        Self { command, root: root.to_owned(), to_end: Box::new(|mut command| command.output().unwrap()) }
+    }
+
+    /// One that reads this.
+    pub fn fed(self, input: impl Into<Vec<u8>>) -> Self {
+        let input = input.into();
+        self.by(move |mut command| output(&mut command, &input))
+    }
+
+    /// One that somebody accompanies from its start to its end.
+    pub fn by(self, to_end: impl Fn(Command) -> Output + 'a) -> Self {
+        Self { to_end: Box::new(to_end), ..self }
+    }
+
+    /// Runs one of the forms that are made here to its end.
+    pub fn end(&self, command: Command) -> Output {
+        (self.to_end)(command)
     }
 
     fn log(&self) -> PathBuf {
@@ -107,7 +151,7 @@ impl Run {
     /// Every file operation of one run that concerns its world, in order; the run succeeds.
     #[track_caller]
     pub fn operations(&self, calls: &str) -> Vec<Operation> {
-        let ran = self.under(&["--seccomp-bpf", "-e", &format!("trace={calls}")]).output().unwrap();
+        let ran = self.end(self.under(&["--seccomp-bpf", "-e", &format!("trace={calls}")]));
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         let found = self.logged();
         // Not what only an unoptimised build asks its descriptors.
@@ -118,7 +162,7 @@ impl Run {
 
     /// What the first process did, as far as it was traced.
     fn logged(&self) -> Vec<Operation> {
-        let text = std::fs::read_to_string(self.log()).unwrap();
+        let text = std::fs::read_to_string(self.log()).expect("strace keeps a log");
         let first = text.split(' ').next().unwrap().to_owned();
         let (home, root) = (self.root.join("home").display().to_string(), self.root.display().to_string());
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -142,64 +186,102 @@ impl Run {
             // Without what came of it.
             let (about, came) = about.rsplit_once(" = ").unwrap_or((&about, "?"));
             let about = about.trim_end().replace(&root, "~");
-            let mut one =
-                Operation { call: call.to_owned(), time: *time, about, is_done: true, is_injected: false };
+            let (call, time) = (call.to_owned(), *time);
+            let mut one = Operation { call, time, about, place: None, is_done: true, is_injected: false };
+            one.place = one.opened().map(str::to_owned).map(|place| {
+                let is_there = |other: &&Operation| other.opens(&place);
+                let before = found.iter().filter(is_there).count();
+                (place, before + 1)
+            });
             one.ended(came);
             found.push(one);
         }
         found
     }
 
-    /// The run that dies before it makes that operation, or one of its kind so many later.
-    pub fn killed_at(&self, operation: &Operation, off: isize) -> Command {
+    /// The options by which strace meets that operation, or one of its kind so many later.
+    fn meeting(&self, operation: &Operation, what: &str, off: isize) -> Vec<String> {
         let call = &operation.call;
-        let time = operation.time.saturating_add_signed(off).max(1);
-        let inject = format!("inject={call}:signal=KILL:when={time}");
-        self.under(&["-e", &format!("trace=execve,{call}"), "-e", &inject])
+        let (time, place) = self.number(operation);
+        let time = time.saturating_add_signed(off).max(1);
+        let mut options = vec!["-e".to_owned(), format!("inject={call}:{what}:when={time}")];
+        if let Some(place) = place {
+            let place = place.replacen('~', &self.root.display().to_string(), 1);
+            // The first line of the log is the start of the program.
+            let program = self.command.get_program().to_string_lossy().into_owned();
+            options.extend(["-P".to_owned(), place, "-P".to_owned(), program]);
+        }
+        options
     }
 
-    /// The run in which these operations fail, each with its error, or those of their kinds so many later.
-    pub fn failing(&self, faults: &[(&Operation, &str)], off: isize) -> Command {
+    /// The number of an operation, and where it is counted if not everywhere.
+    fn number<'o>(&self, operation: &'o Operation) -> (usize, Option<&'o str>) {
+        let is_found = Path::new(self.command.get_program()).is_absolute();
+        match operation.place.as_ref().filter(|_| is_found) {
+            Some((place, time)) => (*time, Some(place)),
+            None => (operation.time, None),
+        }
+    }
+
+    /// The run that dies before it makes that operation, or one of its kind so many later.
+    pub fn killed_at(&self, operation: &Operation, off: isize) -> Command {
+        let trace = format!("trace=execve,{}", operation.call);
+        let meeting = self.meeting(operation, "signal=KILL", off);
+        let options: Vec<&str> =
+            ["-e", &trace].into_iter().chain(meeting.iter().map(String::as_str)).collect();
+        self.under(&options)
+    }
+
+    /// The run in which that operation fails with that error, or one of its kind so many later.
+    pub fn failing_at(&self, operation: &Operation, error: &str, off: isize) -> Command {
+        let trace = format!("trace=execve,{}", operation.call);
+        let meeting = self.meeting(operation, &format!("error={error}"), off);
+        let options = ["--seccomp-bpf", "-e", &trace];
+        let options: Vec<&str> = options.into_iter().chain(meeting.iter().map(String::as_str)).collect();
+        self.under(&options)
+    }
+
+    /// The run in which these operations fail, each with its error, by their numbers.
+    pub fn failing(&self, faults: &[(&Operation, &str)]) -> Command {
         let calls: Vec<&str> = faults.iter().map(|(operation, _)| operation.call.as_str()).collect();
         let trace = format!("trace=execve,{}", calls.join(","));
         let inject: Vec<String> = faults
             .iter()
-            .map(|(o, error)| {
-                format!("inject={}:error={error}:when={}", o.call, o.time.saturating_add_signed(off).max(1))
-            })
+            .map(|(o, error)| format!("inject={}:error={error}:when={}", o.call, o.time))
             .collect();
         let options = inject.iter().flat_map(|inject| ["-e", inject]);
         let options: Vec<&str> = ["--seccomp-bpf", "-e", &trace].into_iter().chain(options).collect();
         self.under(&options)
     }
 
-    /// Whether what was hit (made to fail, or the last that a run tried which died) is what was meant; else which way
-    /// that lies.
-    pub fn aim(&self, meant: &Operation) -> std::cmp::Ordering {
-        use std::cmp::Ordering::{Equal, Greater, Less};
+    /// Whether what was hit (made to fail, or the last that a run tried which died) is what was meant; else by how much
+    /// later to try the next time than its number says, when it was so much later this time.
+    pub fn aim(&self, meant: &Operation, off: isize) -> Result<(), isize> {
         let logged = self.logged();
-        let text = std::fs::read_to_string(self.log()).unwrap();
+        let text = std::fs::read_to_string(self.log()).expect("strace keeps a log");
         let is_hit = ["(INJECTED)", "+++ killed by SIGKILL"].iter().any(|sign| text.contains(sign));
         let is_meant = |one: &Operation| (&one.call, shape(&one.about)) == (&meant.call, shape(&meant.about));
         let hit = logged.iter().position(|one| one.is_injected).unwrap_or(logged.len().saturating_sub(1));
-        match logged.iter().rposition(is_meant) {
-            _ if is_hit && logged.get(hit).is_some_and(is_meant) => Equal,
-            Some(at) if at < hit || !is_hit => Less,
-            _ => Greater,
+        if is_hit && logged.get(hit).is_some_and(is_meant) {
+            return Ok(());
         }
+        // Where it is in this run, or behind its end.
+        let (meant_time, _) = self.number(meant);
+        let later = |one: &Operation| one.time.cast_signed() - meant_time.cast_signed();
+        let found =
+            logged.iter().filter(|one| is_meant(one)).map(later).min_by_key(|later| later.abs_diff(off));
+        Err(found.filter(|later| *later != off).unwrap_or(off + 1))
     }
 }
 
 /// Runs a case until it hits what is meant, five times at most: how many log lines, wake-ups and other processes there
-/// are shifts the numbers of some calls. `None` where that never was.
-pub fn aimed<T>(meant: &Operation, mut case: impl FnMut(isize) -> (Run, T)) -> Option<T> {
+/// are shifts the numbers of some calls. A case says where it was hit. `None` where that never was.
+pub fn aimed<T>(mut case: impl FnMut(isize) -> (Result<(), isize>, T)) -> Option<T> {
     let mut off = 0;
     for _ in 0..5 {
-        let (run, done) = case(off);
-        match run.aim(meant) {
-            std::cmp::Ordering::Equal => return Some(done),
-            std::cmp::Ordering::Less => off -= 1,
-            std::cmp::Ordering::Greater => off += 1,
+        match case(off) {
+            (Ok(()), done) => return Some(done),
+            (Err(next), _) => off = next,
         }
     }
     None
@@ -213,11 +295,9 @@ fn shape(about: &str) -> Vec<&str> {
     let stem = |name: &'_ str| -> usize {
         let stem = [".tmp", ".copy", ".before"].iter().find_map(|suffix| name.strip_suffix(suffix));
         let target = stem.and_then(|stem| stem.rsplit_once('.')).map_or(name, |(target, _)| target);
-        let keyed = target.rsplit_once('.').filter(|(_, key)| key.len() == 16);
-        keyed
-            .filter(|(_, key)| key.bytes().all(|b| b.is_ascii_hexdigit()))
-            .map_or(target, |(name, _)| name)
-            .len()
+        let is_key = |part: &&str| part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        let key = target.split(['.', '/']).find(is_key);
+        key.map_or(target.len(), |key| key.as_ptr().addr() - target.as_ptr().addr())
     };
     names.map(|name| &name[..stem(name)]).collect()
 }
