@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use support::alone::alone;
 use support::host::until;
+use support::kills::assert_tidy;
 use support::login_bench::{LoginBench, get_url};
 use support::run::Ran;
 
@@ -64,6 +65,7 @@ fn killed_everywhere(prepare: impl Fn(&LoginBench) -> PathBuf) -> usize {
             );
             let status = bench.run(&["status", "--simple"]);
             assert_eq!(status.ok(), "OK", "{point}:{time}");
+            assert_tidy(&bench.home, &(point, time));
         }
     }
     deaths

@@ -26,6 +26,8 @@ pub async fn recover(world: &World, state: &StateDir) {
     let mut directories: BTreeSet<PathBuf> =
         targets.iter().filter_map(|p| p.parent().map(PathBuf::from)).collect();
     directories.extend(state.directories());
+    // Where `setup` and `login` enter what they made.
+    directories.insert(world.surroundings.config_dir().join("tokensink.d"));
     let mut names = atomic_file::LeftNames::default();
     for path in targets {
         if let Err(error) = atomic_file::recover(&path, &mut names) {

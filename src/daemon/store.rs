@@ -138,10 +138,10 @@ impl StateDir {
 
     /// Every directory in which a write of ours may have been interrupted.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 5] {
-        let more = ["logins", "fetched"].map(|name| self.path.join(name));
-        let [logins, fetched] = more;
-        [self.path.clone(), self.displaced(), mirrors_in(&self.path), logins, fetched]
+    pub fn directories(&self) -> [PathBuf; 6] {
+        let more = ["logins", "fetched", "exports"].map(|name| self.path.join(name));
+        let [logins, fetched, exports] = more;
+        [self.path.clone(), self.displaced(), mirrors_in(&self.path), logins, fetched, exports]
     }
 
     fn displaced(&self) -> PathBuf {
