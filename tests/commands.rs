@@ -14,12 +14,15 @@
     missing_docs,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::duplicate_mod, reason = "the stage looks with eyes of its own")]
 
 #[path = "support/stage.rs"]
 mod stage;
 
 #[path = "support/on_terminal.rs"]
 mod on_terminal;
+
+mod support;
 
 #[path = "support/claw_door.rs"]
 mod claw_door;
@@ -36,6 +39,8 @@ mod config;
 mod history;
 #[path = "commands/instances.rs"]
 mod instances;
+#[path = "commands/killed.rs"]
+mod killed;
 #[path = "commands/layouts.rs"]
 mod layouts;
 #[path = "commands/nvm.rs"]
@@ -52,8 +57,6 @@ mod order;
 mod providers;
 #[path = "commands/setup.rs"]
 mod setup;
-#[path = "commands/shapes.rs"]
-mod shapes;
 #[path = "commands/sinks.rs"]
 mod sinks;
 #[path = "commands/states.rs"]

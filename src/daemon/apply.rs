@@ -2,6 +2,7 @@
 //! runs in a task of its own, never inside a pass.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::code::Finding;
@@ -203,6 +204,16 @@ pub fn references(world: &World) -> Vec<(GatewayId, Instance, Reference)> {
         is_set_up.then(|| (gateway.id.clone(), instance, reference))
     });
     sinks.collect()
+}
+
+/// Files of ours to which an OpenClaw does not refer any more: what an undo that died has left.
+#[must_use]
+pub fn left(world: &World) -> Vec<PathBuf> {
+    let of = |sink: &SinkSettings| {
+        let (wanted, around) = (Wanted::of(sink)?, world.around(&sink.id));
+        wanted.left(&probe::probe(wanted.state_dir, &around), &around)
+    };
+    world.settings.sinks.iter().filter_map(of).collect()
 }
 
 /// The instance of an OpenClaw sink, how it is supplied, and what its configuration refers to where

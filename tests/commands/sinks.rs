@@ -8,7 +8,7 @@ use crate::stage::{Home, Login, contains};
 
 const LOGIN: &str = "[[login]]\nid = \"claude\"\nprovider = \"claude\"\n";
 
-fn sink(kind: &str, more: &str) -> String {
+pub fn sink(kind: &str, more: &str) -> String {
     format!("{LOGIN}[[sink]]\nid = \"sink\"\nlogin = \"claude\"\nkind = \"{kind}\"\n{more}")
 }
 
@@ -252,11 +252,11 @@ fn a_gateway_follows_a_command_once_and_only_when_it_has_taken_the_token() {
 }
 
 /// A stand-in for `systemd-creds`: another ciphertext each time, and a note of its arguments.
-const ENCRYPT: &str = "#!/bin/sh\necho \"$@\" >>\"$HOME/arguments\"\n[ ! -e \"$HOME/broken\" ] || { cat >&2; exit 1; }\n\
+pub const ENCRYPT: &str = "#!/bin/sh\necho \"$@\" >>\"$HOME/arguments\"\n[ ! -e \"$HOME/broken\" ] || { cat >&2; exit 1; }\n\
     [ ! -e \"$HOME/no-key\" ] || { echo 'No key there.' >&2; exit 1; }\n\
     wc -l <\"$HOME/arguments\"\nprintf %s \"$(cat)\" | sha256sum\n";
 
-fn with_systemd_creds(home: &mut Home, script: &str) {
+pub fn with_systemd_creds(home: &mut Home, script: &str) {
     home.mkdir("bin");
     let program = home.write("bin/systemd-creds", script);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -264,7 +264,7 @@ fn with_systemd_creds(home: &mut Home, script: &str) {
     home.set("PATH", format!("{}:/usr/bin:/bin", bin.display()));
 }
 
-fn arguments(home: &Home) -> Vec<String> {
+pub fn arguments(home: &Home) -> Vec<String> {
     home.read("arguments").lines().map(str::to_owned).collect()
 }
 

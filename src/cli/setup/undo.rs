@@ -193,5 +193,10 @@ async fn take_back(world: &World, state: &StateDir) -> Result<usize, String> {
             output::print(&format!("{line}\n"));
         }
     }
-    Ok(references.len())
+    let left = apply::left(world);
+    for path in &left {
+        removed(path)?;
+        output::print(&format!("removed   {}: no OpenClaw refers to it any more\n", path.display()));
+    }
+    Ok(references.len() + left.len())
 }

@@ -5,6 +5,7 @@
 pub mod probe;
 pub mod units;
 
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +96,18 @@ impl<'a> Wanted<'a> {
             may_set_up: is_open && self.manage,
             is_apart: !self.is_seen(around) || !is_ours(self.state_dir),
         })
+    }
+
+    /// Our file, where it is there although the configuration says plainly that no key comes from it.
+    #[must_use]
+    pub fn left(&self, instance: &Instance, around: &Around<'_>) -> Option<PathBuf> {
+        let config = instance.config.as_ref()?.expose();
+        let mirror = self.mirror(around);
+        // Whoever mentions it may read it in a way that is not known here.
+        let end = [mirror.parent()?.file_name()?, mirror.file_name()?].join(OsStr::new("/"));
+        let is_mentioned = config.windows(end.len()).any(|bytes| bytes == end.as_encoded_bytes());
+        let is_left = openclaw_config::api_key(config, self.provider()) == ApiKey::Absent && !is_mentioned;
+        (is_left && mirror.is_file()).then_some(mirror)
     }
 
     /// Whether the gateway can read our file: one in a container sees what is mounted there.
