@@ -22,7 +22,7 @@ fn errors_of(at: &Operation) -> &'static [&'static str] {
         "mkdir" | "mkdirat" => &["EEXIST", "ENOSPC", "EROFS", "EIO", "EACCES", "EDQUOT"],
         "unlink" | "unlinkat" | "rmdir" => &["EIO", "EROFS", "EACCES", "EBUSY"],
         "chmod" | "fchmod" | "fchmodat" | "fchown" | "fchownat" | "utimensat" => &["EIO", "EROFS", "EPERM"],
-        "flock" => &["EWOULDBLOCK", "ENOLCK", "EINTR"],
+        "flock" => &["EAGAIN", "ENOLCK", "EINTR"],
         "fcntl" => &["EAGAIN", "ENOLCK", "EACCES"],
         "read" | "pread64" => &["EIO", "EINTR", "ENOMEM"],
         "execve" => &[],
