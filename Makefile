@@ -5,7 +5,7 @@
 #   make bench      the figures             make test-system  tests on a booted Debian, with the real CLIs
 #   make test-long  what takes an hour      SIM_RUNS=N        how many years it simulates
 #   make install    PREFIX, DESTDIR, BINARY make test-openclaw every examined release of OpenClaw, an hour
-#   make mutants    SHARD=1/20              make fuzz         FUZZ_SECONDS for each target, FUZZ_TARGETS="json config"
+#   make mutants    SHARD=0/40              make fuzz         FUZZ_SECONDS for each target, FUZZ_TARGETS="json config"
 #   make packages   deb and rpm; TARGET     make test-packages installs, upgrades and removes them
 #   make source     with every crate        make rebuilt      the packages once more from that, offline
 #   make soak       an hour of rotations and restarts
@@ -53,7 +53,7 @@ bench: build setup
 	$(CARGO) bench --locked --profile dev --bench hot_path -- $(BENCH_OPTIONS)
 
 .PHONY: crates previous bench build run setup fmt lint deny test test-unit test-system test-long test-openclaw \
-	test-packages soak mutants install uninstall notices packages source fuzz rebuilt sbom
+	test-packages soak mutants mutants-refresher mutants-installed install uninstall notices packages source fuzz rebuilt sbom
 
 # Where sources lie on the builder's machine is no part of the program: the same sources make the same bytes. The last
 # of several that apply is taken. Nor is the time: a library keeps what it finds in SOURCE_DATE_EPOCH, and cargo does
@@ -134,11 +134,27 @@ SOAK_SECONDS ?= 3600
 soak: build setup
 	TOKENSINK_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test soak -- --nocapture
 
-# Changes the parts that decide, one place at a time, and asks the tests whether they see it. SHARD=1/20 takes a twentieth.
-SHARD ?= 0/1
-mutants:
+# Changes the pure layers, one place at a time, and asks their tests whether they see it; mutants.out/missed.txt below
+# $(MUTANTS) lists what they did not, which is for a person to judge and no failure. A fortieth unless SHARD says
+# otherwise (0/1 is all); the same shard of the same sources is the same mutants and the same random cases.
+# MUTANTS_OPTIONS="--file src/core/plan.rs" is an example.
+SHARD ?= 0/40
+MUTANTS_OPTIONS ?=
+MUTANTS = $(abspath $(CARGO_TARGET_DIR))/mutants
+MUTATE = PROPTEST_CASES=8 PROPTEST_RNG_SEED=1 TOKENSINK_SIM_RUNS=0 $(CARGO) mutants --shard $(SHARD) \
+	--sharding round-robin --colors never $(MUTANTS_OPTIONS)
+mutants: mutants-installed
+	sh tests/mutants/tree.sh "$(MUTANTS)/pure"
+	cd "$(MUTANTS)/pure" && CARGO_TARGET_DIR="$(MUTANTS)/build" $(MUTATE) --in-place \
+		--config "$(CURDIR)/tests/mutants/pure.toml" --output "$(MUTANTS)" || [ $$? -eq 2 ]
+
+# The same for the refreshers, with the whole program.
+mutants-refresher: mutants-installed
+	@mkdir -p "$(MUTANTS)/refresher"
+	$(MUTATE) --config tests/mutants/refresher.toml --output "$(MUTANTS)/refresher" || [ $$? -eq 2 ]
+
+mutants-installed:
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
-	$(CARGO) mutants --config tests/mutants.toml --no-shuffle --shard $(SHARD) --sharding round-robin --output "$(CARGO_TARGET_DIR)"
 
 # What is read from outside, against what holds for all of it (tests/corpus), with inputs that LLVM's libFuzzer
 # makes. What it finds, and what it has learned, stays in $(FUZZ).

@@ -336,6 +336,24 @@ fn the_pure_layers_name_nothing_that_acts() {
     fail_with("pure layers", &broken);
 }
 
+/// They are a crate of their own for `make mutants` (tests/mutants), with what they need of others.
+#[test]
+fn the_pure_layers_need_no_crates_but_those_they_are_built_with_alone() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split("[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let script = fs::read_to_string(root().join("tests/mutants/tree.sh")).unwrap();
+    let listed = script.lines().find_map(|line| line.strip_prefix("CRATES=")).unwrap().trim_matches('"');
+    let files: Vec<Source> =
+        ["base", "format", "core"].iter().flat_map(|l| sources(&format!("src/{l}")).into_values()).collect();
+    let is_used = |name: &str| {
+        let name = name.replace('-', "_");
+        files.iter().any(|file| file.words(&[name.as_str()]).iter().any(|(_, word)| *word == name))
+    };
+    let known = dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0));
+    let used: BTreeSet<&str> = known.filter(|name| !name.starts_with('#') && is_used(name)).collect();
+    assert_eq!(listed.split(' ').collect::<BTreeSet<_>>(), used);
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
     let mut broken = Vec::new();

@@ -388,7 +388,7 @@ fn sort_by_keys<T>(items: &mut Vec<T>, keys: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn planning_twice_plans_nothing(mut world in world()) {

@@ -9,10 +9,10 @@ use std::fmt;
 use tokensink::core::clock::Judgement;
 use tokensink::core::refresh::{self, Ended, Outcome};
 
-use crate::login::{Login, Phase, Task};
-use crate::refresh::token_ends;
-use crate::server::{self, Delivered, Sender, Server};
-use crate::world::{DAY, Event, HOUR, MINUTE, Ms, SECOND, World};
+use super::login::{Login, Phase, Task};
+use super::refresh::token_ends;
+use super::server::{self, Delivered, Sender, Server};
+use super::world::{DAY, Event, HOUR, MINUTE, Ms, SECOND, World};
 
 /// How long a consumer may see an expired token beyond what excuses it.
 const DARK: Ms = 5 * MINUTE;

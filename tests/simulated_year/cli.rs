@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokensink::base::credential::Renewed;
 use tokensink::core::token_answer::{self, Answer};
 
-use crate::login::CliRequest;
-use crate::refresh::token_ends;
-use crate::server::{Delivered, Sender, latency};
-use crate::world::{Event, MINUTE, World};
+use super::login::CliRequest;
+use super::refresh::token_ends;
+use super::server::{Delivered, Sender, latency};
+use super::world::{Event, MINUTE, World};
 
 /// Inside so much of the end by the host's clock, a CLI renews (Claude Code 2.1.329, Codex 0.169.0).
 const WINDOW: i64 = 5 * MINUTE;

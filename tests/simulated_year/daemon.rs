@@ -8,10 +8,10 @@ use tokensink::core::model::{Desired, DesiredLogin, Observed, ObservedSource, Pl
 use tokensink::core::schedule::{self, Facts, Step, Unfinished, Way};
 use tokensink::core::{health, plan};
 
-use crate::login::{Login, Phase, Task, key, span};
-use crate::random::Random;
-use crate::server::Sender;
-use crate::world::{DAY, Event, HOUR, MINUTE, Ms, World};
+use super::login::{Login, Phase, Task, key, span};
+use super::random::Random;
+use super::server::Sender;
+use super::world::{DAY, Event, HOUR, MINUTE, Ms, World};
 
 #[derive(Debug)]
 pub struct Daemon {

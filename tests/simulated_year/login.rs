@@ -10,9 +10,9 @@ use tokensink::base::time::Timestamp;
 use tokensink::core::refresh::Rules;
 use tokensink::core::schedule::{self, Way};
 
-use crate::random::Random;
-use crate::server::{self, Delivered, Sender};
-use crate::world::{DAY, HOUR, MINUTE, Ms};
+use super::random::Random;
+use super::server::{self, Delivered, Sender};
+use super::world::{DAY, HOUR, MINUTE, Ms};
 
 pub fn key() -> FingerprintKey {
     FingerprintKey::new([7; FingerprintKey::LEN])

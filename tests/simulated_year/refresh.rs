@@ -8,9 +8,9 @@ use tokensink::base::time::Timestamp;
 use tokensink::core::refresh::{self, Ended, Outcome};
 use tokensink::core::token_answer::{self, Answer};
 
-use crate::login::{CliRequest, Intent, Phase, Sent, Task, key};
-use crate::server::{self, Delivered, Sender, latency};
-use crate::world::{Event, Ms, SECOND, World};
+use super::login::{CliRequest, Intent, Phase, Sent, Task, key};
+use super::server::{self, Delivered, Sender, latency};
+use super::world::{Event, Ms, SECOND, World};
 
 /// One step in so many ends with the death of the daemon.
 const CRASHES: u64 = 250;
@@ -33,7 +33,7 @@ impl World {
 
     pub fn task(&mut self, number: usize, id: u64) {
         let Some(task) = self.logins[number].task.take_if(|task| task.id == id) else { return };
-        let is_prompt = self.logins[number].kind == crate::login::Kind::ClaudePrompt
+        let is_prompt = self.logins[number].kind == super::login::Kind::ClaudePrompt
             && !task.only_resolves
             && task.sender == Sender::Us;
         match task.phase {

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::random::Random;
-use crate::world::{MINUTE, Ms, SECOND};
+use super::random::Random;
+use super::world::{MINUTE, Ms, SECOND};
 
 /// What stands between a request and its answer for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

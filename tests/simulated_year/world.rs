@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokensink::base::time::{ClockReading, Timestamp};
 
-use crate::checks::{Checks, Figures};
-use crate::daemon::Daemon;
-use crate::login::{Login, next_use, span};
-use crate::random::Random;
-use crate::server::{Family, Server, Trouble};
+use super::checks::{Checks, Figures};
+use super::daemon::Daemon;
+use super::login::{Login, next_use, span};
+use super::random::Random;
+use super::server::{Family, Server, Trouble};
 
 /// Milliseconds of true time since the epoch, or between two such times.
 pub type Ms = i64;
@@ -102,7 +102,7 @@ impl World {
             server.families.push(Family {
                 live: 0,
                 lifetime: login.lifetime,
-                rotates: login.kind != crate::login::Kind::Generic || !random.one_in(3),
+                rotates: login.kind != super::login::Kind::Generic || !random.one_in(3),
                 deadline: None,
                 lost_to: None,
             });
@@ -358,7 +358,7 @@ impl World {
         let is_open = self.logins[login].intent.as_ref().is_some_and(|i| i.answer.is_none());
         if is_open && self.logins[login].held.is_some() && self.daemon.is_up && self.random.one_in(2) {
             self.checks.figures.forced += 1;
-            self.start_task(login, crate::server::Sender::Forced, false);
+            self.start_task(login, super::server::Sender::Forced, false);
             return;
         }
         // Whoever logs in looks at the clock first: it is what the finding says.
