@@ -346,8 +346,12 @@ fn the_pure_layers_need_no_crates_but_those_they_are_built_with_alone() {
     let files: Vec<Source> =
         ["base", "format", "core"].iter().flat_map(|l| sources(&format!("src/{l}")).into_values()).collect();
     let is_used = |name: &str| {
-        let name = name.replace('-', "_");
-        files.iter().any(|file| file.words(&[name.as_str()]).iter().any(|(_, word)| *word == name))
+        let path = format!("{}::", name.replace('-', "_"));
+        let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        files.iter().any(|file| {
+            let code = file.code();
+            code.match_indices(&path).any(|(at, _)| !code[..at].ends_with(is_part))
+        })
     };
     let known = dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0));
     let used: BTreeSet<&str> = known.filter(|name| !name.starts_with('#') && is_used(name)).collect();

@@ -125,3 +125,19 @@ fn a_file_of_ours_is_removed_only_as_we_left_it() {
     let moved = Made::note("g".to_owned(), Some(&new), &other, true, Some(&made), &key);
     assert_eq!(moved.origin, Origin::Token);
 }
+
+#[test]
+fn a_line_that_somebody_wrote_before_the_next_rotation_is_never_taken_back() {
+    let (key, render) = (key(), render(0));
+    for old in [None, Some(document("A=1\n"))] {
+        let first = edited(&render, old.as_ref(), &login(0));
+        let made = Made::note("f".to_owned(), old.as_ref(), &first, false, None, &key);
+        assert_ne!(made.origin, Origin::Entry, "as we left it, all of it could be undone");
+        let theirs = Document::new([b"MINE=1\n", first.expose()].concat());
+        let next = edited(&render, Some(&theirs), &login(1));
+        let made = Made::note("f".to_owned(), Some(&theirs), &next, true, Some(&made), &key);
+        assert_eq!(made.origin, Origin::Entry);
+        let judged = judge(&made, &next, Some(&render), None, &key).unwrap();
+        assert_eq!(judged, TakeBack::Leave(Left::Changed), "our token is not known as ours here");
+    }
+}
