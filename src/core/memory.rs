@@ -492,3 +492,32 @@ impl Memory {
         self.findings.iter().find(|o| o.finding.key() == finding.key()).map_or(now, |o| o.since)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::code::{Code, Severity};
+
+    #[test]
+    fn a_finding_is_told_when_it_comes_when_it_is_worse_and_when_it_is_over() {
+        let at = Timestamp::from_millis;
+        let finding = |severity| Finding::new(Code::SinkFailed, severity, "env", "words");
+        let (mild, bad) = (finding(Severity::Warning), finding(Severity::Critical));
+        let other = Finding::new(Code::SinkFailed, Severity::Warning, "another", "words");
+        let changes = |raised: &[&Finding], cleared: &[&Finding]| FindingChanges {
+            raised: raised.iter().copied().cloned().collect(),
+            cleared: cleared.iter().copied().cloned().collect(),
+        };
+        let mut memory = Memory::default();
+        let mut opened = |now_open: &[&Finding], now: i64| {
+            let now_open: Vec<Finding> = now_open.iter().copied().cloned().collect();
+            let changes = memory.replace_findings(&now_open, at(now));
+            (changes, memory.open_since(&bad, at(9)))
+        };
+        assert_eq!(opened(&[&mild, &other], 1), (changes(&[&mild, &other], &[]), at(1)));
+        assert_eq!(opened(&[&mild, &other], 2), (changes(&[], &[]), at(1)), "it lasts");
+        assert_eq!(opened(&[&bad], 3), (changes(&[&bad], &[&other]), at(1)), "the same, but worse");
+        assert_eq!(opened(&[&mild], 4), (changes(&[], &[]), at(1)), "better is not over");
+        assert_eq!(opened(&[], 5), (changes(&[], &[&mild]), at(9)));
+    }
+}

@@ -32,8 +32,6 @@ pub mod windows;
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::alert::Event;
     use super::memory::LastAction;
     use super::model::{TargetState, WriteReason};

@@ -15,7 +15,7 @@ use tokensink::core::model::{
 };
 use tokensink::core::plan;
 
-use crate::script::{Bench, DAY, START};
+use super::script::{Bench, DAY, START};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -10,7 +10,7 @@ use tokensink::core::alert::Event;
 use tokensink::core::alert::memory::AlertMemory;
 use tokensink::core::model::Desired;
 
-use crate::script::{ALWAYS, Bench, DAY, START, WORST};
+use super::script::{ALWAYS, Bench, DAY, START, WORST};
 
 /// A sentence, a script, and what the channel ntfy is told.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3600);
@@ -426,7 +426,7 @@ fn damaged_memory_and_future_stamps_mute_nothing() {
 
 #[test]
 fn an_alert_says_what_since_when_what_it_breaks_and_the_next_command() {
-    let mut bench = Bench { desired: crate::month::desired(), ..Bench::new() };
+    let mut bench = Bench { desired: super::month::desired(), ..Bench::new() };
     let dead = Finding::new(Code::LoginNeeded, WORST, "claude", "the login has ended");
     bench.raise(dead.with_next("tokensink reauth claude"));
     let refused = Finding::new(Code::RefreshRefused, Severity::Warning, "claude", "answered invalid_grant");

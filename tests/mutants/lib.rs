@@ -9,11 +9,21 @@ pub mod core;
 pub mod format;
 
 #[cfg(test)]
+#[path = "../tests/alerts/month.rs"]
+mod month;
+#[cfg(test)]
+#[path = "../tests/alerts/rules.rs"]
+mod rules;
+#[cfg(test)]
 #[path = "../tests/format.rs"]
 mod golden_format;
 #[cfg(test)]
 #[path = "../tests/plan.rs"]
 mod golden_plan;
+// What the two above are played by; they name each other so.
+#[cfg(test)]
+#[path = "../tests/alerts/script.rs"]
+mod script;
 #[cfg(test)]
 #[path = "../tests/simulated_year.rs"]
 mod simulated_year;

@@ -13,7 +13,7 @@ rm -rf "$tree/src" "$tree/tests"
 mkdir -p "$tree/src" "$tree/tests/corpus"
 cp -R "$root/src/base" "$root/src/format" "$root/src/core" "$tree/src/"
 cp "$root/tests/mutants/lib.rs" "$tree/src/"
-cp -R "$root/tests/format" "$root/tests/format.rs" "$root/tests/plan" "$root/tests/plan.rs" \
+cp -R "$root/tests/alerts" "$root/tests/format" "$root/tests/format.rs" "$root/tests/plan" "$root/tests/plan.rs" \
 	"$root/tests/simulated_year" "$root/tests/simulated_year.rs" "$tree/tests/"
 # The properties of the formats share a file with the corpus.
 cp -R "$root/tests/corpus/properties" "$tree/tests/corpus/"
