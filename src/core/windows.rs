@@ -231,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_that_runs_the_cli_itself_needs_nothing_unless_nothing_is_known_of_it() {
+        let native = |release: &str, is_sqlite| decided(release, is_sqlite, |seen| seen.runs_in_cli = true);
+        assert_eq!(native("2026.4.1", false), Supply::Native, "a release with references");
+        assert_eq!(native("2026.9.7", true), Supply::Native, "a database, of whichever release");
+        assert_eq!(refused(&native("2026.9.7", false)), Some(Code::VersionUnsupported));
+    }
+
+    #[test]
     fn a_release_that_is_not_known_is_not_set_up() {
         for release in ["", "2026.2.14", "2026.9.7", "2027.1.1"] {
             let agreed = decided(release, true, |seen| seen.may_set_up = true);

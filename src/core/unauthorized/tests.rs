@@ -213,7 +213,8 @@ fn it_is_over_after_a_new_generation_and_an_hour_of_silence() {
     assert_eq!(scene.hears(1800, 0), "finding");
     assert_eq!(scene.hears(60, 1), "finding", "the new one is refused as well");
     assert_eq!(scene.hears(3700, 0), "finding", "so that it takes yet another one");
-    assert_eq!(scene.hears(6 * 3600, 0), "-", "or six hours");
+    assert_eq!(scene.hears(6 * 3600 - 3700 - 1, 0), "finding");
+    assert_eq!(scene.hears(1, 0), "-", "or six hours");
     // A dead login is the cause, and is told by itself.
     let mut scene = told(ApplyRule::Never);
     let known = scene.memory.logins.get_mut(&login()).unwrap();
