@@ -381,3 +381,31 @@ fn finding_report(finding: &Finding, memory: &Memory, now: Timestamp) -> Finding
         next: finding.next.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::core::memory::GenerationRecord;
+
+    #[test]
+    fn a_token_was_first_seen_when_its_own_generation_was() {
+        let key = FingerprintKey::new([7; 32]);
+        let of = |name: &str| key.fingerprint(&Secret::new(format!("sk-ant-oat01-made-up-{name}")));
+        let mut known = LoginMemory::default();
+        for (name, ms) in [("first", 1), ("second", 2)] {
+            let record = GenerationRecord {
+                generation: of(name),
+                access: of(name),
+                refresh: None,
+                expires_at: None,
+                seen_at: Timestamp::from_millis(ms),
+                clock_ahead: 0,
+                is_ours: false,
+            };
+            known.remember(record, None);
+        }
+        let seen = ["first", "second", "third"].map(|name| seen_at(&known, &of(name)));
+        assert_eq!(seen, [Some(Timestamp::from_millis(1)), Some(Timestamp::from_millis(2)), None]);
+    }
+}
