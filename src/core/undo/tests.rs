@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::credential::{Credential, Identity};
 use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
+use crate::core::clock::Judgement;
+use crate::core::memory::GenerationRecord;
 use crate::format::auth_profiles::EntryForm;
 
 fn key() -> FingerprintKey {
@@ -139,5 +142,11 @@ fn a_line_that_somebody_wrote_before_the_next_rotation_is_never_taken_back() {
         assert_eq!(made.origin, Origin::Entry);
         let judged = judge(&made, &next, Some(&render), None, &key).unwrap();
         assert_eq!(judged, TakeBack::Leave(Left::Changed), "our token is not known as ours here");
+        let mut known = LoginMemory::default();
+        let clock = Judgement::steady(Timestamp::from_millis(1));
+        known.remember(GenerationRecord::of(&login(1), &key, &clock), None);
+        let judged = judge(&made, &next, Some(&render), Some(&known), &key).unwrap();
+        let without = [&b"MINE=1\n"[..], old.as_ref().map_or(&b""[..], Document::expose)].concat();
+        assert_eq!(judged, TakeBack::Replace(Document::new(without)));
     }
 }
