@@ -135,7 +135,7 @@ soak: build setup
 	TOKENSINK_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test soak -- --nocapture
 
 # Changes the pure layers, one place at a time, and asks their tests whether they see it; mutants.out/missed.txt below
-# $(MUTANTS) lists what they did not, which is for a person to judge and no failure. A fortieth unless SHARD says
+# $(MUTANTS) lists what they did not, and timeout.txt what never ended: for a person to judge, and no failure. A fortieth unless SHARD says
 # otherwise (0/1 is all); the same shard of the same sources is the same mutants and the same random cases.
 # MUTANTS_OPTIONS="--file src/core/plan.rs" is an example.
 SHARD ?= 0/40
@@ -146,12 +146,12 @@ MUTATE = PROPTEST_CASES=8 PROPTEST_RNG_SEED=1 TOKENSINK_SIM_RUNS=0 $(CARGO) muta
 mutants: mutants-installed
 	sh tests/mutants/tree.sh "$(MUTANTS)/pure"
 	cd "$(MUTANTS)/pure" && CARGO_TARGET_DIR="$(MUTANTS)/build" $(MUTATE) --in-place \
-		--config "$(CURDIR)/tests/mutants/pure.toml" --output "$(MUTANTS)" || [ $$? -eq 2 ]
+		--config "$(CURDIR)/tests/mutants/pure.toml" --output "$(MUTANTS)" || case $$? in 2|3) ;; *) exit 1 ;; esac
 
 # The same for the refreshers, with the whole program.
 mutants-refresher: mutants-installed
 	@mkdir -p "$(MUTANTS)/refresher"
-	$(MUTATE) --config tests/mutants/refresher.toml --output "$(MUTANTS)/refresher" || [ $$? -eq 2 ]
+	$(MUTATE) --config tests/mutants/refresher.toml --output "$(MUTANTS)/refresher" || case $$? in 2|3) ;; *) exit 1 ;; esac
 
 mutants-installed:
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
