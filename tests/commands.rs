@@ -57,6 +57,8 @@ mod order;
 mod providers;
 #[path = "commands/setup.rs"]
 mod setup;
+#[path = "commands/shapes.rs"]
+mod shapes;
 #[path = "commands/sinks.rs"]
 mod sinks;
 #[path = "commands/states.rs"]

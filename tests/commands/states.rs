@@ -57,6 +57,18 @@ fn gateway(home: &Home, command: &str) {
     let _ = home.run(&["sync"]);
 }
 
+/// A refresh token that no attempt is made with any more, as a refresh of ours left it on record.
+fn stopped(home: &Home, hours: i64, why: &str) {
+    plain(home);
+    home.rotate(&login(hours));
+    assert_eq!(home.run(&["sync"]).code, 0);
+    let mut state = home.state();
+    let known = &mut state["logins"]["claude"];
+    let about = known["lineage"][0]["refresh"].clone();
+    known["refresh"]["stopped"] = serde_json::json!([why, about]);
+    home.replace(".local/state/tokensink/state.json", state.to_string());
+}
+
 const STATES: &[(&str, Into)] = &[
     ("a login that was never handed on", plain),
     ("all is well", synced),
@@ -100,6 +112,9 @@ const STATES: &[(&str, Into)] = &[
         synced(home);
         source(home, &husk());
     }),
+    ("the provider refused the refresh token", |home| stopped(home, 100, "rejected")),
+    ("the same, and the access token is over", |home| stopped(home, -1, "rejected")),
+    ("nobody knows whether the refresh token was spent", |home| stopped(home, 100, "unknown")),
     ("a torn file", |home| {
         synced(home);
         let whole = login(100).document();

@@ -194,11 +194,11 @@ fn a_store_that_became_a_database_is_not_written_any_more() {
         configured(&home, "");
         home.mkdir(".openclaw/state");
         home.write(database, "SQLite format 3\0");
-        let before = fs::read(path).unwrap();
+        let before = [path, &home.path(database)].map(|file| fs::read(file).unwrap());
         let ran = home.run(&["sync", "--json"]);
         assert_eq!(ran.code, 0, "{ran:?}");
         assert_eq!(ran.json()["sinks"][0]["code"], "STORE_RETIRED", "{database}");
-        assert_eq!(fs::read(path).unwrap(), before);
+        assert_eq!([path, &home.path(database)].map(|file| fs::read(file).unwrap()), before);
         // Nor is a JSON store made beside the database.
         fs::remove_file(path).unwrap();
         assert_eq!(home.run(&["sync"]).code, 0);
