@@ -42,6 +42,13 @@ async fn take_back(world: &World, state: &StateDir) -> Result<Exit, String> {
             Err(why) => exit = output::failure(format_args!("{gateway}: {why}"), Exit::Failed),
         }
     }
+    match undo::left(world) {
+        Ok(lines) => lines.iter().for_each(|line| {
+            is_quiet = false;
+            output::print(&format!("{line}\n"));
+        }),
+        Err(why) => exit = output::failure(why, Exit::Failed),
+    }
     // Without a key nothing was ever written.
     let Some(key) = state.key() else { return Ok(nothing(exit, is_quiet)) };
     let undone = undo::files(world, state, &key).await.map_err(|error| error.to_string())?;

@@ -97,7 +97,8 @@ pub struct Outcome {
 pub enum Stop {
     /// The provider refused this refresh token.
     Rejected,
-    /// It is not known whether this refresh token was spent.
+    /// It is not known whether this refresh token was spent; also what a word of another version comes to.
+    #[serde(other)]
     Unknown,
 }
 

@@ -39,8 +39,16 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// The same while a refresh is among them: the request (30 s) and the wait for the write lock
 /// (25 s). Within systemd's own 90 s.
 const REFRESH_GRACE: Duration = Duration::from_secs(65);
-/// How long a login is left alone when not even a failure could be recorded.
-const REFRESH_HOLD: Duration = Duration::from_secs(60);
+/// How long what was tried is left alone, at least, when not even a failure could be recorded.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// What was tried, with an outcome that is nowhere on record.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    Gateway(GatewayId),
+    Login(LoginId),
+    Target(TargetId),
+}
 
 /// An action that ended.
 #[derive(Debug)]
@@ -72,13 +80,22 @@ pub struct InHand {
     is_asking_time: bool,
     /// When (monotonic) each login that is in a container was last read there; none while it is.
     fetched: BTreeMap<LoginId, Option<Duration>>,
-    /// Logins whose state could not be used: until when (monotonic) they are left alone.
-    refresh_held: BTreeMap<LoginId, Duration>,
+    /// Until when (monotonic) each is left alone.
+    held: BTreeMap<Held, Duration>,
     tasks: JoinSet<Completed>,
     managers: Managers,
 }
 
 impl InHand {
+    fn hold(&mut self, what: Held, span: Duration) {
+        self.held.insert(what, clock::monotonic().saturating_add(span));
+    }
+
+    /// The poll looks again.
+    fn is_held(&self, what: &Held) -> bool {
+        self.held.get(what).is_some_and(|until| *until > clock::monotonic())
+    }
+
     /// Starts an attempt on every gateway that is due and has none in hand. One that reads what is
     /// about to be delivered waits for the end of that, so that it follows once.
     pub fn start_due(
@@ -104,6 +121,7 @@ impl InHand {
                     journal::waiting(&id, waiting.at, waiting.at.since(now));
                 }
             } else if !waiting.gateway.sinks.iter().any(|sink| awaited.contains(sink))
+                && !self.is_held(&Held::Gateway(id.clone()))
                 && self.applying.insert(id.clone())
             {
                 if waiting.is_busy && !waiting.waits_for_idle {
@@ -130,7 +148,8 @@ impl InHand {
         key: &FingerprintKey,
         observed: &Rc<Observed>,
     ) {
-        if !self.delivering.insert(order.target.clone()) {
+        if self.is_held(&Held::Target(order.target.clone())) || !self.delivering.insert(order.target.clone())
+        {
             return;
         }
         let (world, state, key) = (Rc::clone(world), state.clone(), key.clone());
@@ -169,11 +188,8 @@ impl InHand {
         report: &PassReport,
     ) -> Option<Duration> {
         let mut next: Option<Timestamp> = None;
-        let now = clock::monotonic();
-        self.refresh_held.retain(|_, until| *until > now);
         for login in &world.settings.logins {
-            // The poll looks again.
-            if self.refresh_held.contains_key(&login.id) {
+            if self.is_held(&Held::Login(login.id.clone())) {
                 continue;
             }
             let known = report.memory.logins.get(&login.id);
@@ -256,6 +272,10 @@ impl InHand {
                 self.applying.remove(&gateway);
                 if let Some(attempt) = attempt {
                     journal::attempt(&attempt);
+                    // On record the change is still open, and no restart of now is known.
+                    if attempt.recorded.is_err() {
+                        self.hold(Held::Gateway(gateway), HOLD.max(attempt.min_interval));
+                    }
                 }
             }
             Completed::Refreshed(login, outcome) => {
@@ -267,7 +287,7 @@ impl InHand {
                     // Nothing could be recorded, not even a wait.
                     Err(error) => {
                         tracing::error!("failed to refresh login {login}: {error}");
-                        self.refresh_held.insert(login, clock::monotonic().saturating_add(REFRESH_HOLD));
+                        self.hold(Held::Login(login), HOLD);
                     }
                 }
             }
@@ -292,7 +312,10 @@ impl InHand {
                 self.delivering.remove(&delivery.target);
                 match outcome {
                     Ok(outcome) => journal::delivered(&delivery, &outcome),
-                    Err(error) => tracing::error!("the outcome of a command could not be recorded: {error}"),
+                    Err(error) => {
+                        tracing::error!("the outcome of a command could not be recorded: {error}");
+                        self.hold(Held::Target(delivery.target), HOLD);
+                    }
                 }
             }
         }

@@ -118,7 +118,8 @@ fn next_refreshes(
     next.collect()
 }
 
-/// What is remembered, read without touching anything; nothing when it cannot be read.
+/// What is remembered; nothing when it cannot be read. Of our own files only a damaged `state.json` is touched: it is
+/// set aside, see [`StateDir::load`].
 #[must_use]
 pub fn remembered(state: &StateDir) -> (Memory, Option<FingerprintKey>) {
     (state.load().unwrap_or_default(), state.key())

@@ -205,7 +205,7 @@ impl Passes<'_> {
         let findings =
             health::findings(&self.world.desired, &seen.observed, &memory, &plan, self.key, &clock);
         let changes = memory.replace_findings(&findings, now);
-        // What was read in part only is written anew, for it to be told once.
+        // What was read in part only is written anew, or every pass would tell it.
         if memory != before || before.format_version != Memory::VERSION {
             self.state.save(&mut memory)?;
         }

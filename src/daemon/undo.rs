@@ -11,6 +11,7 @@ use crate::base::id::{GatewayId, SinkId};
 use crate::core::memory::{Memory, TargetMemory};
 use crate::core::model::{Render, Write, WriteReason};
 use crate::core::undo::{self, Left, Made, TakeBack};
+use crate::daemon::apply;
 use crate::daemon::model;
 use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::StateDir;
@@ -33,6 +34,18 @@ pub fn note(target: &mut TargetMemory, write: &Write, resolved: &Path, key: &Fin
         known.as_ref(),
         key,
     ));
+}
+
+/// Removes every file of ours to which no OpenClaw refers any more: what an undo that died has left. Returns a line for each.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn left(world: &World) -> Result<Vec<String>, String> {
+    let remove = |path: PathBuf| match std::fs::remove_file(&path) {
+        Ok(()) => Ok(format!("removed   {}: no OpenClaw refers to it any more", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    };
+    apply::left(world).into_iter().map(remove).collect()
 }
 
 /// What became of one file.

@@ -42,8 +42,7 @@ pub fn enter(existing: Option<&[u8]>, login: &NewLogin) -> Result<Document, Form
 
 fn stored(bytes: &[u8]) -> Result<SourceReading, FormatError> {
     let mut doc = JsonDoc::parse(bytes)?;
-    let is_line = |token: &Secret| !token.expose().contains(|c: char| c.is_whitespace() || c.is_control());
-    let Some(access) = doc.text(&["token"])?.filter(is_line) else {
+    let Some(access) = doc.text(&["token"])?.filter(|token| is_one_word(token.expose())) else {
         return Ok(SourceReading::Partial { field: "token" });
     };
     let Found::Number(Some(deadline @ 1..)) = doc.find(&["deadline"])? else {
@@ -74,10 +73,14 @@ fn alone(bytes: &[u8]) -> SourceReading {
     if text.is_empty() {
         return SourceReading::Partial { field: "token" };
     }
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    if !is_one_word(text) {
         return SourceReading::Unparseable { reason: "not one token on one line".to_owned() };
     }
     SourceReading::Ok(credential(Secret::new(text.to_owned()), None))
+}
+
+fn is_one_word(text: &str) -> bool {
+    !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Whether it is one of Anthropic's API keys, which nobody has to renew (Claude Code 2.1.329 takes either).

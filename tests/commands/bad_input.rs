@@ -222,7 +222,7 @@ fn an_entry_of_the_state_that_makes_no_sense_costs_itself_and_is_told_once() {
     let mut document: Value = serde_json::from_str(&home.read(state)).unwrap();
     let lineage = document["logins"]["claude"]["lineage"].clone();
     assert_eq!(lineage.as_array().unwrap().len(), 1);
-    document["logins"]["claude"]["refresh"]["stopped"] = json!(["a word of a later version", "aa"]);
+    document["logins"]["claude"]["refresh"]["last_ended"] = json!("a word of a later version");
     let odd = document.to_string();
     home.write(state, &odd);
     for is_told in [true, false] {

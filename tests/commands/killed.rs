@@ -103,7 +103,7 @@ fn an_encrypted_credential_whose_making_dies_anywhere_is_the_old_or_the_new_one_
     assert_ne!(old, new);
     everywhere(
         "systemd-creds",
-        15,
+        25,
         1,
         prepare,
         |home| Run::of(home.command(&["sync"]), home.root()),

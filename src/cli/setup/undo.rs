@@ -78,7 +78,7 @@ fn ours(record: &Record, surroundings: &Surroundings) -> BTreeSet<String> {
     loaded.into_iter().flat_map(|loaded| loaded.settings.sinks).map(|sink| sink.id.to_string()).collect()
 }
 
-/// In order; returns how many references OpenClaw lost.
+/// In order; returns how many references and files were taken back.
 async fn in_order(
     ground: &Ground,
     world: &World,
@@ -185,7 +185,7 @@ async fn switch_on(ground: &Ground, unit: &Unit) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes every OpenClaw that refers to what we supply forget it, and removes our file.
+/// Makes every OpenClaw that refers to what we supply forget it, and removes our file, also one that an undo that died left.
 async fn take_back(world: &World, state: &StateDir) -> Result<usize, String> {
     let references = apply::references(world);
     for (gateway, instance, reference) in &references {
@@ -193,10 +193,7 @@ async fn take_back(world: &World, state: &StateDir) -> Result<usize, String> {
             output::print(&format!("{line}\n"));
         }
     }
-    let left = apply::left(world);
-    for path in &left {
-        removed(path)?;
-        output::print(&format!("removed   {}: no OpenClaw refers to it any more\n", path.display()));
-    }
+    let left = undo::left(world)?;
+    left.iter().for_each(|line| output::print(&format!("{line}\n")));
     Ok(references.len() + left.len())
 }

@@ -8,9 +8,10 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{GatewayMemory, GenerationRecord, LoginMemory, Memory, OpenFinding, TargetMemory};
+use super::{GatewayMemory, GenerationRecord, LoginMemory, Memory, Moved, OpenFinding, TargetMemory};
 use crate::base::fingerprint::Fingerprint;
 use crate::base::id::{GatewayId, LoginId};
+use crate::base::time::Timestamp;
 use crate::core::clock::ClockMemory;
 use crate::core::refresh::RefreshMemory;
 
@@ -89,7 +90,9 @@ impl Left {
     fn of_all(&mut self, document: &mut Value) {
         for login in entries(document, "logins") {
             self.of_list::<GenerationRecord>(login.get_mut("lineage"));
+            self.of_list::<Timestamp>(login.pointer_mut("/refresh/requests"));
             self.of_members::<RefreshMemory>(login.get_mut("refresh"));
+            self.of_move(login.get_mut("moved"));
             self.of_members::<LoginMemory>(Some(login));
         }
         entries(document, "targets").for_each(|target| self.of_members::<TargetMemory>(Some(target)));
@@ -101,6 +104,15 @@ impl Left {
         self.of_list::<OpenFinding>(document.get_mut("findings"));
         self.of_list::<Fingerprint>(document.get_mut("imported"));
         self.of_members::<Memory>(Some(document));
+    }
+
+    /// Which token went to another host is known, whenever that was.
+    fn of_move(&mut self, value: Option<&mut Value>) {
+        let is_whole = |value: &&mut Value| serde_json::from_value::<Moved>((*value).clone()).is_ok();
+        let Some(Value::Object(members)) = value.filter(|value| !is_whole(value)) else { return };
+        if members.insert("at".to_owned(), Value::from(0)).is_some() {
+            self.keeps(false);
+        }
     }
 
     /// Leaves out what makes an object unreadable as `T`, of which any member may be missing.
@@ -133,6 +145,7 @@ fn entries<'a>(document: &'a mut Value, table: &str) -> impl Iterator<Item = &'a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::refresh::Stop;
 
     fn read(text: &str) -> Read {
         Memory::read(text.as_bytes()).unwrap()
@@ -178,5 +191,18 @@ mod tests {
             assert_eq!(Memory::read(text.as_bytes()), Err(Newer(version)));
         }
         assert_eq!(read("{}").damage, None);
+    }
+
+    #[test]
+    fn what_holds_a_refresh_back_is_kept_whatever_stands_beside_it() {
+        let text = r#"{"format_version":1,"logins":{"claude":{
+            "moved":{"refresh":"aa","at":"yesterday"},
+            "refresh":{"stopped":["a word of a later version","cc"],"requests":[5,"x",7],"failures":"many"}}}}"#;
+        let Read { memory, damage } = read(text);
+        let login = memory.logins.values().next().unwrap();
+        assert_eq!(login.moved.as_ref().map(|moved| moved.refresh.as_str()), Some("aa"));
+        assert_eq!(login.refresh.stopped.as_ref().map(|(stop, _)| stop), Some(&Stop::Unknown));
+        let requests: Vec<i64> = login.refresh.requests.iter().map(|at| at.as_millis()).collect();
+        assert_eq!((requests, damage), (vec![5, 7], Some(Damage::Parts(3))));
     }
 }
