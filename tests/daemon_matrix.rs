@@ -26,6 +26,8 @@ mod support;
 use std::fmt::Debug;
 use std::process::{Command, Output};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use receiver::{Manner, Receiver};
 use serde_json::Value;
 use stage::{Daemon, Home, Login, STATE, contains};
@@ -86,7 +88,8 @@ impl Watch {
 
     /// From the start to a death, a recovery and an orderly end, or to wherever the daemon dies.
     fn accompany(&self, command: Command) -> Output {
-        let daemon = self.home.start_as(command);
+        let traced = Traced(self.home.start_as(command));
+        let daemon = &traced.0;
         let said = |text: &str| {
             self.home
                 .until(text, || daemon.ended().is_some() || !self.home.said(daemon.from, text).is_empty());
@@ -95,7 +98,7 @@ impl Watch {
         if said("alert sent by webhook: LOGIN_NEEDED") {
             self.recover();
             if said("alert sent by webhook: resolved") {
-                ask_to_end(&daemon);
+                traced.signal(Signal::SIGTERM);
             }
         }
         Output { status: daemon.until_ended(), stdout: Vec::new(), stderr: Vec::new() }
@@ -136,12 +139,28 @@ impl Watch {
     }
 }
 
-/// SIGTERM for the daemon; `daemon` itself is strace, which goes with it.
-fn ask_to_end(daemon: &Daemon<'_>) {
-    let pid = daemon.pid;
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let traced = children.split_whitespace().next().expect("it traces somebody").parse().unwrap();
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(traced), nix::sys::signal::Signal::SIGTERM);
+/// strace and the daemon that it traces, which goes with it.
+struct Traced<'a>(Daemon<'a>);
+
+impl Traced<'_> {
+    /// For the daemon, where it still runs.
+    fn signal(&self, signal: Signal) {
+        let pid = self.0.pid;
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        if let Some(traced) = children.split_whitespace().next() {
+            let _ = kill(Pid::from_raw(traced.parse().unwrap()), signal);
+        }
+    }
+}
+
+impl Drop for Traced<'_> {
+    fn drop(&mut self) {
+        // A daemon whose strace is killed runs on.
+        if self.0.ended().is_none() {
+            self.signal(Signal::SIGKILL);
+        }
+    }
 }
 
 fn run(watch: &Watch) -> Run<'_> {
@@ -167,7 +186,8 @@ fn a_record_of_alerts_that_cannot_be_written_or_read_loses_no_alert_and_ends_no_
     };
     operations.retain(is_record);
     let faults = faults::faults(&operations);
-    faults::each("daemon: alerts.json and history.jsonl", &faults, Watch::new, run, |watch, fault, ran| {
+    let title = "daemon: alerts.json and history.jsonl";
+    faults::each(title, &faults, faults::few(&faults), Watch::new, run, |watch, fault, ran| {
         assert_eq!(ran.code, Some(0), "{fault:?}: {}", watch.home.story());
         assert_eq!(watch.told(), [1, 1], "{fault:?}: {}", watch.home.story());
         std::fs::remove_file(watch.home.root().join("strace.log")).unwrap();

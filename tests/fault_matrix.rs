@@ -54,6 +54,7 @@ fn fail_everywhere(cli: Cli) {
     faults::each(
         &title,
         &faults,
+        faults::few(&faults),
         host,
         |host| run_of(host, &["refresh", "--json"]),
         |host, fault, ran| {
@@ -90,6 +91,7 @@ fn an_error_at_any_call_on_the_wire_never_sends_a_token_twice() {
     faults::each(
         "refresh, on the wire",
         &faults,
+        faults::few(&faults),
         Host::new,
         |host| run_of(host, &["refresh", "--json"]),
         |host, fault, ran| {
@@ -161,6 +163,7 @@ fn an_answer_that_cannot_be_read_just_now_is_not_given_up_by_force() {
     faults::each(
         title,
         &faults,
+        faults::few(&faults),
         prepare,
         |host| run_of(host, &arguments),
         |host, fault, ran| {
@@ -224,6 +227,7 @@ fn an_error_at_any_file_operation_of_a_pass_leaves_old_or_new_files() {
     faults::each(
         "sync",
         &faults,
+        faults::few(&faults),
         stage,
         |host| run_of(host, &["sync", "--json"]),
         |host, fault, ran| {
@@ -285,9 +289,11 @@ fn an_error_at_any_file_operation_of_a_set_up_leaves_nothing_that_is_not_taken_b
     faults::each(
         "setup",
         &faults,
+        faults::third(&faults),
         host,
         |host| run_of(host, &["setup", "--yes"]),
         |host, fault, said| {
+            host.assert_no_token_in(&said.both());
             let is_there = file(host).exists();
             assert!(said.code == Some(1) || is_there, "{fault:?}: {said}");
             let undone = run(&mut host.command(&["setup", "--undo"]), b"");
