@@ -146,4 +146,20 @@ mod tests {
         assert_eq!(Timestamp::from_millis(1_795_199_075_831).to_string(), "2026-11-20T18:24:35Z");
         assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), format!("{} ms", i64::MAX));
     }
+
+    #[test]
+    fn a_duration_is_told_in_two_units_at_most() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (120, "120ms"),
+            (1000, "1s"),
+            (59_999, "59s"),
+            (60_000, "1m 0s"),
+            (3_600_000, "1h 0m"),
+            (25_920_000, "7h 12m"),
+            (273_600_000, "3d 4h"),
+        ] {
+            assert_eq!(short_duration(Duration::from_millis(millis)), text);
+        }
+    }
 }

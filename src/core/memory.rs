@@ -497,6 +497,7 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::base::code::{Code, Severity};
+    use crate::base::secret::Secret;
 
     #[test]
     fn a_finding_is_told_when_it_comes_when_it_is_worse_and_when_it_is_over() {
@@ -519,5 +520,27 @@ mod tests {
         assert_eq!(opened(&[&bad], 3), (changes(&[&bad], &[&other]), at(1)), "the same, but worse");
         assert_eq!(opened(&[&mild], 4), (changes(&[], &[]), at(1)), "better is not over");
         assert_eq!(opened(&[], 5), (changes(&[], &[&mild]), at(9)));
+    }
+
+    #[test]
+    fn a_refresh_token_is_spent_when_a_later_one_came_and_not_when_it_went_elsewhere() {
+        let key = FingerprintKey::new([7; FingerprintKey::LEN]);
+        let token = |n: u8| key.fingerprint(&Secret::new(format!("sk-ant-ort01-{n}")));
+        let record = |n: u8| GenerationRecord {
+            generation: token(n + 100),
+            access: token(n + 50),
+            refresh: Some(token(n)),
+            expires_at: None,
+            seen_at: Timestamp::from_millis(i64::from(n)),
+            clock_ahead: 0,
+            is_ours: false,
+        };
+        let mut login = LoginMemory::default();
+        assert!(!login.knows_as_spent(&token(1)), "never seen");
+        (1..=3).for_each(|n| login.remember(record(n), None));
+        let spent: Vec<bool> = (1..=4).map(|n| login.knows_as_spent(&token(n))).collect();
+        assert_eq!(spent, [true, true, false, false]);
+        login.moved = Some(Moved { refresh: token(2), at: Timestamp::from_millis(9) });
+        assert!(!login.knows_as_spent(&token(2)), "it lives, at another host");
     }
 }

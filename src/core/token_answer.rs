@@ -198,3 +198,19 @@ fn wait_of(retry_after: Option<&str>) -> Duration {
     let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
     seconds.map_or(THROTTLE, |s| Duration::from_secs(s).clamp(Duration::from_secs(1), THROTTLE_MOST))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_a_word_is_an_edge_speaking_unless_there_is_nothing_at_all() {
+        for status in [400, 401] {
+            assert_eq!(judge(status, None, b"<html>"), Answer::Blocked { status });
+        }
+        // A wrong address is the owner's to put right; a dead token it is not.
+        assert_eq!(judge(404, None, b""), Answer::BadRequest { error: "not found".into() });
+        let word = br#"{"error":"invalid_grant"}"#;
+        assert_eq!(judge(404, None, word), Answer::Rejected { error: "invalid_grant".into() });
+    }
+}

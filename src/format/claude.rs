@@ -231,6 +231,13 @@ mod tests {
     }
 
     #[test]
+    fn what_only_a_view_repeats_is_read_as_well() {
+        let read = login(&[ACCESS, SCOPES, r#""subscriptionType":"max","rateLimitTier":"tier-4""#]);
+        let Identity { subscription, rate_limit_tier, .. } = read.identity;
+        assert_eq!((subscription.as_deref(), rate_limit_tier.as_deref()), (Some("max"), Some("tier-4")));
+    }
+
+    #[test]
     fn a_whole_login_is_read() {
         let read = login(&[
             ACCESS,

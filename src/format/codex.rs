@@ -508,4 +508,14 @@ mod tests {
             r#"{"tokens":{"refresh_token":"rt_new"},"last_refresh":"2026-11-20T18:24:35.831000000Z"}"#
         );
     }
+
+    #[test]
+    fn the_account_of_a_new_login_is_that_of_its_id_token_and_else_of_its_access_token() {
+        let (access, id) = (Secret::new(access()), Secret::new(id_token()));
+        assert_eq!(account_of(&access, Some(&id)).as_deref(), Some("acct-of-id"));
+        assert_eq!(account_of(&access, None).as_deref(), Some("acct-of-access"));
+        let opaque = Secret::new("no.jwt.at-all".to_owned());
+        assert_eq!(account_of(&access, Some(&opaque)).as_deref(), Some("acct-of-access"));
+        assert_eq!(account_of(&opaque, None), None);
+    }
 }

@@ -126,6 +126,7 @@ mod tests {
         ];
         assert!(sorted.windows(2).all(|pair| release(pair[0]) < release(pair[1])), "{sorted:?}");
         assert_eq!(Release::new(2026, 2, 26), release("v2026.2.26"));
+        assert_eq!(release("2026.2.26-beta").date(), (2026, 2, 26));
     }
 
     #[test]

@@ -454,6 +454,15 @@ fn an_alert_says_what_since_when_what_it_breaks_and_the_next_command() {
 }
 
 #[test]
+fn a_text_is_cut_to_the_limit_and_no_shorter() {
+    use tokensink::core::alert::words::clipped;
+    assert_eq!(clipped("four", 4), "four");
+    assert_eq!(clipped("more than four", 4), "m…");
+    assert_eq!(clipped("äöü and more", 6), "ä…", "no letter is cut in two");
+    assert_eq!(clipped("äöü", 2), "…", "nothing fits");
+}
+
+#[test]
 fn text_of_others_cannot_break_a_line_or_grow_without_end() {
     let mut bench = Bench { desired: Desired::default(), ..Bench::new() };
     let summary = format!("a\r\nX-Evil: 1\u{1b}[2J{}", "x".repeat(100_000));

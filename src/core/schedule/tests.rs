@@ -248,6 +248,11 @@ fn day_of(outcome: impl Fn(Fingerprint) -> Outcome) -> (Vec<Timestamp>, LoginMem
 }
 
 #[test]
+fn who_is_refused_at_the_door_waits_four_hours() {
+    assert_eq!(crate::core::refresh::blocked_wait(), Duration::from_secs(4 * 3600));
+}
+
+#[test]
 fn a_day_of_429_is_a_few_requests_each_later_than_the_one_before_and_no_login_lost() {
     let throttled = |wait| {
         move |refresh| Outcome {

@@ -150,3 +150,33 @@ fn a_line_that_somebody_wrote_before_the_next_rotation_is_never_taken_back() {
         assert_eq!(judged, TakeBack::Replace(Document::new(without)));
     }
 }
+
+#[test]
+fn an_entry_goes_only_with_tokens_that_are_all_known_here() {
+    let key = key();
+    let render = Render::OAuthJson { provider: "anthropic".to_owned(), refresh: true };
+    let held = |access: &str, refresh: &str| {
+        document(&format!(
+            r#"{{"mine":1,"anthropic":{{"access":"sk-ant-oat01-{access}","refresh":"sk-ant-ort01-{refresh}","expires":5}}}}"#
+        ))
+    };
+    let known = Credential {
+        access: Secret::new("sk-ant-oat01-ours".to_owned()),
+        refresh: Some(Secret::new("sk-ant-ort01-ours".to_owned())),
+        ..login(0)
+    };
+    let mut memory = LoginMemory::default();
+    memory.remember(GenerationRecord::of(&known, &key, &Judgement::steady(Timestamp::from_millis(1))), None);
+    let written = held("ours", "ours");
+    let made = Made::note("f".to_owned(), Some(&document("{\"mine\":1}")), &written, false, None, &key);
+    // Somebody has written to the file since: it is judged by what our entry holds.
+    let after = |access: &str, refresh: &str| {
+        let text = String::from_utf8(held(access, refresh).expose().to_vec()).unwrap();
+        judge(&made, &document(&text.replace("\"mine\":1", "\"mine\":2")), Some(&render), Some(&memory), &key)
+            .unwrap()
+    };
+    assert!(matches!(after("ours", "ours"), TakeBack::Replace(_)));
+    for (access, refresh) in [("ours", "theirs"), ("theirs", "ours"), ("theirs", "theirs")] {
+        assert_eq!(after(access, refresh), TakeBack::Leave(Left::Changed), "{access} {refresh}");
+    }
+}

@@ -125,3 +125,16 @@ proptest! {
         let _ = of(&text);
     }
 }
+
+#[test]
+fn a_line_of_cron_is_its_words_behind_the_times_and_the_user() {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(cron_line("*/5 * * * * sync.sh --now", false), Some((None, words("sync.sh --now"))));
+    assert_eq!(cron_line(" @hourly sync.sh", false), Some((None, words("sync.sh"))));
+    assert_eq!(cron_line("0 1 * * * root sync.sh", true), Some((Some("root"), words("sync.sh"))));
+    for nothing in ["# 1 2 3 4 5 sync.sh", "", "* * * * *", "@hourly", "PATH=/bin"] {
+        assert_eq!(cron_line(nothing, false), None, "{nothing}");
+        assert_eq!(cron_line(nothing, true), None, "{nothing}");
+    }
+    assert_eq!(cron_line("@daily root", true), None);
+}
