@@ -137,9 +137,12 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         shared.held.lock().unwrap().push(stream.try_clone()?);
     }
     let mut stream = stream;
+    // Whoever has the answer and looks at once finds the request.
+    let mut requests = shared.requests.lock().unwrap();
     stream.write_all(answer.as_bytes())?;
     stream.flush()?;
-    shared.requests.lock().unwrap().push(request);
+    requests.push(request);
+    drop(requests);
     shared.more.notify_all();
     Ok(())
 }
