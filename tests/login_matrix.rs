@@ -68,6 +68,13 @@ fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
+/// Locks of the dead, as if the time after which others take them had passed.
+fn clear_locks(home: &Path) {
+    for lock in [".claude/.oauth_refresh.lock", ".claude.lock", ".claude/.storage-write.lock"] {
+        let _ = fs::remove_dir(home.join(lock));
+    }
+}
+
 // ---- a login
 
 /// `tokensink login codex` by a code for another device: the only way that needs no port and no person.
@@ -164,9 +171,7 @@ fn of_claude(title: &str, at_least: usize, arguments: &[&str]) {
             let refresh = value["claudeAiOauth"]["refreshToken"].as_str().unwrap_or_default();
             assert!(["sk-ant-ort01-old", "sk-ant-ort01-CANARY-refresh-1"].contains(&refresh), "{what:?}");
             let was_new = is_new(bench);
-            for lock in [".claude/.oauth_refresh.lock", ".claude.lock", ".claude/.storage-write.lock"] {
-                let _ = fs::remove_dir(bench.home.join(lock));
-            }
+            clear_locks(&bench.home);
             if was_new {
                 bench.run(&["sync"]).ok();
             } else {
@@ -199,13 +204,6 @@ fn a_re_authentication_that_dies_or_fails_anywhere_leaves_the_old_or_the_new_log
 }
 
 // ---- a move
-
-/// Locks of the dead, as if the time after which others take them had passed.
-fn clear_locks(home: &Path) {
-    for lock in [".claude/.oauth_refresh.lock", ".claude.lock", ".claude/.storage-write.lock"] {
-        let _ = fs::remove_dir(home.join(lock));
-    }
-}
 
 struct Move {
     old: Host,

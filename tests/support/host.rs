@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::claude::in_seconds;
 use super::codex;
 use super::provider::{Pair, Provider};
-use super::run::{Ran, run};
+use super::run::{Ran, dress, run};
 
 /// The name of the only family.
 pub const FAMILY: &str = "a";
@@ -217,13 +217,7 @@ impl Host {
 
     /// Dresses a command in this host's environment and nothing else.
     pub fn dress<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("PATH", "/usr/bin:/bin")
-            .env("XDG_RUNTIME_DIR", self.dir.path().join("runtime"))
-            .env("TOKENSINK_LOG", "trace")
-            .current_dir(&self.home)
+        dress(command, &self.home, self.dir.path())
     }
 
     /// `tokensink` with these arguments.

@@ -12,7 +12,7 @@ use super::codex;
 use super::host::until;
 use super::looks::tree;
 use super::provider::{Pair, Provider};
-use super::run::{Ran, run};
+use super::run::{Ran, dress, run};
 
 /// An answer of HTTP.
 #[derive(Debug)]
@@ -44,15 +44,9 @@ impl LoginBench {
     /// `tokensink` with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokensink"));
-        command
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("PATH", "/usr/bin:/bin")
-            .env("XDG_RUNTIME_DIR", self.dir.path().join("runtime"))
+        dress(&mut command, &self.home, self.dir.path())
             .env("HTTPS_PROXY", self.provider.url())
             .env("SSL_CERT_FILE", self.provider.ca_pem())
-            .env("TOKENSINK_LOG", "trace")
-            .current_dir(&self.home)
             .args(arguments);
         command
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::host::{Cli, Host};
 use super::looks::tree;
-use super::run::{Ran, run};
+use super::run::{Ran, dress, run};
 
 /// The host that a login goes to.
 pub struct New {
@@ -43,14 +43,7 @@ impl New {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokensink"));
-        command
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("PATH", "/usr/bin:/bin")
-            .env("XDG_RUNTIME_DIR", self.dir.path().join("runtime"))
-            .env("TOKENSINK_LOG", "trace")
-            .current_dir(&self.home)
-            .args(arguments);
+        dress(&mut command, &self.home, self.dir.path()).args(arguments);
         command
     }
 

@@ -1,6 +1,7 @@
 //! Running a command in a test and saying usefully what went wrong.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// What a finished command left.
@@ -45,6 +46,17 @@ impl std::fmt::Display for Ran {
         writeln!(f, "`{}` ended with {:?}", self.what, self.code)?;
         writeln!(f, "--- stdout\n{}\n--- stderr\n{}", self.stdout.trim_end(), self.stderr.trim_end())
     }
+}
+
+/// Dresses a command in the environment of a home below `root`, whose runtime directory is beside it, and nothing else.
+pub fn dress<'a>(command: &'a mut Command, home: &Path, root: &Path) -> &'a mut Command {
+    command
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", "/usr/bin:/bin")
+        .env("XDG_RUNTIME_DIR", root.join("runtime"))
+        .env("TOKENSINK_LOG", "trace")
+        .current_dir(home)
 }
 
 /// Runs the command to its end with that standard input.
