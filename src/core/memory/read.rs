@@ -8,7 +8,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{GatewayMemory, GenerationRecord, LoginMemory, Memory, Moved, OpenFinding, TargetMemory};
+use super::{
+    GatewayMemory, GenerationRecord, LoginMemory, Memory, Moved, OpenFinding, Pending, TargetMemory,
+};
 use crate::base::fingerprint::Fingerprint;
 use crate::base::id::{GatewayId, LoginId};
 use crate::base::time::Timestamp;
@@ -92,11 +94,16 @@ impl Left {
             self.of_list::<GenerationRecord>(login.get_mut("lineage"));
             self.of_list::<Timestamp>(login.pointer_mut("/refresh/requests"));
             self.of_members::<RefreshMemory>(login.get_mut("refresh"));
-            self.of_move(login.get_mut("moved"));
+            // Which token went to another host is known, whenever that was.
+            self.of_whole::<Moved>(login.get_mut("moved"), &["at"]);
             self.of_members::<LoginMemory>(Some(login));
         }
         entries(document, "targets").for_each(|target| self.of_members::<TargetMemory>(Some(target)));
-        entries(document, "gateways").for_each(|gateway| self.of_members::<GatewayMemory>(Some(gateway)));
+        for gateway in entries(document, "gateways") {
+            // It has to follow, whenever it was that its sinks changed: once too often at worst.
+            self.of_whole::<Pending>(gateway.get_mut("pending"), &["since", "attempts"]);
+            self.of_members::<GatewayMemory>(Some(gateway));
+        }
         self.of_members::<BTreeMap<LoginId, LoginMemory>>(document.get_mut("logins"));
         self.of_members::<BTreeMap<String, TargetMemory>>(document.get_mut("targets"));
         self.of_members::<BTreeMap<GatewayId, GatewayMemory>>(document.get_mut("gateways"));
@@ -106,13 +113,24 @@ impl Left {
         self.of_members::<Memory>(Some(document));
     }
 
-    /// Which token went to another host is known, whenever that was.
-    fn of_move(&mut self, value: Option<&mut Value>) {
-        let is_whole = |value: &&mut Value| serde_json::from_value::<Moved>((*value).clone()).is_ok();
-        let Some(Value::Object(members)) = value.filter(|value| !is_whole(value)) else { return };
-        if members.insert("at".to_owned(), Value::from(0)).is_some() {
-            self.keeps(false);
+    /// Keeps an object whose being there says the most: where it is not readable as `T`, its `numbers` are 0,
+    /// and if that is not enough, what else is odd goes.
+    fn of_whole<T: DeserializeOwned>(&mut self, value: Option<&mut Value>, numbers: &[&str]) {
+        let is_readable = |members: &Map<_, _>| serde_json::from_value::<T>(members.clone().into()).is_ok();
+        let Some(Value::Object(members)) = value else { return };
+        if is_readable(members) {
+            return;
         }
+        let zeros: Map<_, _> = numbers.iter().map(|name| ((*name).to_owned(), Value::from(0))).collect();
+        members.extend(zeros.clone());
+        if !is_readable(members) {
+            members.retain(|name, value| {
+                let mut alone = zeros.clone();
+                alone.insert(name.clone(), value.clone());
+                is_readable(&alone)
+            });
+        }
+        self.keeps(false);
     }
 
     /// Leaves out what makes an object unreadable as `T`, of which any member may be missing.
@@ -204,5 +222,37 @@ mod tests {
         assert_eq!(login.refresh.stopped.as_ref().map(|(stop, _)| stop), Some(&Stop::Unknown));
         let requests: Vec<i64> = login.refresh.requests.iter().map(|at| at.as_millis()).collect();
         assert_eq!((requests, damage), (vec![5, 7], Some(Damage::Parts(3))));
+    }
+
+    #[test]
+    fn a_gateway_that_has_to_follow_still_has_to_whatever_is_odd_about_it() {
+        let pending = |text: &str| {
+            let text = format!(
+                r#"{{"format_version":1,"gateways":{{"claw":{{"unit":1,"pending":{text},"ready":true}}}}}}"#
+            );
+            let Read { memory, damage } = read(&text);
+            let gateway = memory.gateways.values().next().unwrap().clone();
+            assert_eq!(gateway.ready, Some(true), "{text}");
+            (gateway.pending, damage)
+        };
+        let whole = r#"{"since":5,"token_ends":9,"attempts":2,"not_before":7,"force":"restart","busy":null}"#;
+        let (known, damage) = pending(whole);
+        let (known, at) = (known.unwrap(), Timestamp::from_millis);
+        assert_eq!((known.attempts, known.not_before, damage), (2, Some(at(7)), None));
+        for (odd, token_ends, not_before) in [
+            (whole.replace(":5", ":\"now\""), Some(at(9)), Some(at(7))),
+            (whole.replace(":2", ":-2"), Some(at(9)), Some(at(7))),
+            (whole.replace("\"since\":5,", ""), Some(at(9)), Some(at(7))),
+            (whole.replace(":7", ":[]"), Some(at(9)), None),
+            (whole.replace(":9", ":{}").replace(":2", ":null"), None, Some(at(7))),
+            ("{}".to_owned(), None, None),
+        ] {
+            let (known, damage) = pending(&odd);
+            let known = known.unwrap_or_else(|| panic!("{odd}"));
+            assert_eq!((known.token_ends, known.not_before), (token_ends, not_before), "{odd}");
+            assert_eq!((known.since, known.attempts, damage), (at(0), 0, Some(Damage::Parts(1))), "{odd}");
+        }
+        assert_eq!(pending("7"), (None, Some(Damage::Parts(1))));
+        assert_eq!(pending("null"), (None, None));
     }
 }
