@@ -22,7 +22,7 @@ use crate::daemon::pass::{self, PassError};
 use crate::daemon::store::{StateDir, identity_in};
 use crate::daemon::world::{Source, World};
 use crate::format::mirror;
-use crate::gateway::openclaw::{Entry, Instance, KeyPlace, Reference};
+use crate::gateway::openclaw::{self, Entry, Instance, KeyPlace, Reference};
 use crate::gateway::openclaw_cli::OpenClawCli;
 use crate::gateway::rpc::Door;
 use crate::gateway::unit::Managers;
@@ -172,7 +172,7 @@ pub fn instances(world: &World, memory: &Memory, gateway: &GatewaySettings) -> V
     let unfit = memory.gateways.get(&gateway.id).and_then(|known| known.unfit.clone());
     let sinks = world.settings.sinks.iter().filter(|sink| gateway.sinks.contains(&sink.id));
     let found = sinks.filter_map(|sink| {
-        let (supply, instance, reference) = reached(world, sink)?;
+        let Reached { supply, instance, reference, .. } = reached(world, sink)?;
         let entry = match &reference.place {
             KeyPlace::Entry { name } => Some((name.clone(), world.source(&sink.login)?.clone())),
             KeyPlace::File { .. } => None,
@@ -195,13 +195,13 @@ pub fn instances(world: &World, memory: &Memory, gateway: &GatewaySettings) -> V
 #[must_use]
 pub fn references(world: &World) -> Vec<(GatewayId, Instance, Reference)> {
     let sinks = world.settings.sinks.iter().filter_map(|sink| {
-        let (supply, instance, reference) = reached(world, sink)?;
+        let Reached { supply, instance, reference, is_half } = reached(world, sink)?;
         let gateway = world.settings.gateways.iter().find(|g| g.sinks.contains(&sink.id))?;
         let is_set_up = matches!(
             supply,
             Supply::Reference { needs_set_up: false } | Supply::Entry { needs_set_up: false }
         );
-        is_set_up.then(|| (gateway.id.clone(), instance, reference))
+        (is_set_up || is_half).then(|| (gateway.id.clone(), instance, reference))
     });
     sinks.collect()
 }
@@ -216,9 +216,19 @@ pub fn left(world: &World) -> Vec<PathBuf> {
     world.settings.sinks.iter().filter_map(of).collect()
 }
 
-/// The instance of an OpenClaw sink, how it is supplied, and what its configuration refers to where
-/// that is the way. `None` for another kind of sink, and for an instance that cannot be reached.
-fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Reference)> {
+/// The instance of an OpenClaw sink.
+struct Reached {
+    /// How it is supplied.
+    supply: Supply,
+    instance: Instance,
+    /// What its configuration refers to where that is the way.
+    reference: Reference,
+    /// It knows our file and has no key from there.
+    is_half: bool,
+}
+
+/// `None` for another kind of sink, and for an instance that cannot be reached.
+fn reached(world: &World, sink: &SinkSettings) -> Option<Reached> {
     let wanted = Wanted::of(sink)?;
     let around = world.around(&sink.id);
     let seen = probe::probe(wanted.state_dir, &around);
@@ -228,6 +238,7 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
         Door::of(release, config.expose(), &seen.environment, &seen.secrets, owner)
     });
     let is_entry = matches!(supply, Supply::Entry { .. });
+    let is_half = !is_entry && wanted.is_half_referred(&seen, openclaw::ALIAS, &around);
     // What is handed over can be handed over without a CLI.
     if seen.program.is_none() && !(is_entry && door.is_some()) {
         return None;
@@ -251,7 +262,7 @@ fn reached(world: &World, sink: &SinkSettings) -> Option<(Supply, Instance, Refe
             KeyPlace::File { path: wanted.mirror(&around), pointer: mirror::pointer(wanted.provider()) }
         },
     };
-    Some((supply, instance, reference))
+    Some(Reached { supply, instance, reference, is_half })
 }
 
 /// The CLI of an instance, with the environment of the daemon and what its unit adds.

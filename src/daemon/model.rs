@@ -27,7 +27,8 @@ pub fn without_one(instances: &[Instance]) -> Vec<Instance> {
 }
 
 fn names_model(instance: &Instance) -> bool {
-    read(&instance.config_path).is_none_or(|config| openclaw_config::names_model(config.expose()))
+    read(&instance.config_path)
+        .is_none_or(|config| openclaw_config::may_have(config.expose(), openclaw::PRIMARY_MODEL_KEY))
 }
 
 /// Sets the default model of the instances that were set up just now and named none before, where they

@@ -3,6 +3,7 @@
 //! as it is. Nobody may make a pass meanwhile, and a daemon that runs would put everything there again:
 //! that is the caller's to see to.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,7 +165,12 @@ pub async fn reference(
     openclaw::take_back(gateway, instance, reference).await.map_err(|failure| failure.summary)?;
     let what = match &reference.place {
         KeyPlace::File { path, .. } => {
-            std::fs::remove_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(format!("{}: {error}", path.display()));
+                }
+                _ => {}
+            }
             path.display().to_string()
         }
         KeyPlace::Entry { name } => name.clone(),

@@ -120,11 +120,21 @@ fn api_key_in(root: &JsonObject<'_>, provider: &str) -> Option<ApiKey> {
     if text(reference, "source")? == "store" {
         return (alias == "default").then_some(ApiKey::Entry { name: text(reference, "id")? });
     }
-    let source = object(object(object(root, "secrets")?, "providers")?, &alias)?;
-    let is_json_file = text(reference, "source")? == "file"
-        && text(source, "source")? == "file"
-        && text(source, "mode").is_none_or(|mode| mode == "json");
-    is_json_file.then_some(ApiKey::File { path: text(source, "path")?, pointer: text(reference, "id")? })
+    let path =
+        json_file_in(root, &alias).filter(|_| text(reference, "source").is_some_and(|s| s == "file"))?;
+    Some(ApiKey::File { path, pointer: text(reference, "id")? })
+}
+
+/// The file that `alias`, a source of secrets (`secrets.providers`), reads as JSON.
+#[must_use]
+pub fn json_file(bytes: &[u8], alias: &str) -> Option<String> {
+    json_file_in(&root(bytes)?, alias)
+}
+
+fn json_file_in(root: &JsonObject<'_>, alias: &str) -> Option<String> {
+    let source = object(object(object(root, "secrets")?, "providers")?, alias)?;
+    let is_json = text(source, "source")? == "file" && text(source, "mode").is_none_or(|mode| mode == "json");
+    text(source, "path").filter(|_| is_json)
 }
 
 /// The default model (`agents.defaults.model.primary`), and whether it stands alone there.
@@ -135,19 +145,21 @@ pub fn default_model(bytes: &[u8]) -> Option<(String, bool)> {
     Some((text(model, "primary")?, model.len() == 1))
 }
 
-/// Whether a default model is named, or may be: also where the configuration is not understood.
+/// Whether something is set at `key`, names with a dot between them, or may be: also where the
+/// configuration is not understood.
 #[must_use]
-pub fn names_model(bytes: &[u8]) -> bool {
+pub fn may_have(bytes: &[u8], key: &str) -> bool {
     let Some(root) = root(bytes) else { return true };
     let mut at = &root;
-    for key in ["agents", "defaults", "model"] {
-        at = match at.get(key) {
-            None if at.get("$include").is_none() => return false,
-            Some(JsonValue::Object(inner)) if at.get("$include").is_none() => inner,
-            _ => return true,
+    for name in key.split('.') {
+        at = match at.get(name) {
+            _ if at.get("$include").is_some() => return true,
+            None => return false,
+            Some(JsonValue::Object(inner)) => inner,
+            Some(_) => return true,
         };
     }
-    at.get("primary").is_some() || at.get("$include").is_some()
+    true
 }
 
 /// Where a gateway listens and what it asks of a caller, as far as its configuration says so.
@@ -339,6 +351,7 @@ mod tests {
         assert_eq!(default_model(config), Some(("a/b".to_owned(), false)));
         let alone = br#"{"agents": {"defaults": {"model": {"primary": "a/b"}}}}"#;
         assert_eq!(default_model(alone), Some(("a/b".to_owned(), true)));
+        let names_model = |bytes: &[u8]| may_have(bytes, "agents.defaults.model.primary");
         assert!(names_model(config) && names_model(alone));
         for none in ["{}", r#"{"agents": {"defaults": {}}}"#, r#"{"agents": {"defaults": {"model": {}}}}"#] {
             assert!(!names_model(none.as_bytes()), "{none}");
@@ -347,6 +360,8 @@ mod tests {
             "",
             "7",
             r#"{"$include": "x"}"#,
+            r#"{"$include": "x", "agents": {}}"#,
+            r#"{"agents": {"defaults": {"model": {"$include": "x"}}}}"#,
             r#"{"agents": 7}"#,
             r#"{"agents": {"defaults": {"model": "a/b"}}}"#,
         ] {

@@ -17,10 +17,12 @@ use crate::base::id::GatewayId;
 use crate::base::secret::{Document, Secret};
 use crate::base::time::Timestamp;
 use crate::core::memory::{Failure, Then};
+use crate::format::openclaw_config;
+use crate::sys::atomic_file::{self, FileState};
 use crate::sys::process::Finished;
 
 /// Our name among the secret providers of the configuration.
-const ALIAS: &str = "tokensink";
+pub const ALIAS: &str = "tokensink";
 /// Where that is set.
 const ALIAS_KEY: &str = "secrets.providers.tokensink";
 /// Pauses before further reloads after a change of the configuration: 2026.9.6 follows it within 8 s.
@@ -132,6 +134,7 @@ pub async fn converge(gateway: &GatewayId, instance: &Instance) -> Result<(), Fa
 }
 
 /// Where the default model is set.
+pub const PRIMARY_MODEL_KEY: &str = "agents.defaults.model.primary";
 const MODEL_KEY: &str = "agents.defaults.model";
 
 /// Whether the model that the instance would take by itself has no credential, so that no turn can be
@@ -154,8 +157,7 @@ pub async fn lacks_model(gateway: &GatewayId, instance: &Instance) -> Result<boo
 /// When OpenClaw's own CLI does not do it.
 pub async fn set_model(gateway: &GatewayId, instance: &Instance, model: &str) -> Result<(), Failure> {
     let value = serde_json::Value::from(model).to_string();
-    let key = format!("{MODEL_KEY}.primary");
-    Call { gateway, instance }.configure("set", &key, &[&value, "--json"]).await
+    Call { gateway, instance }.configure("set", PRIMARY_MODEL_KEY, &[&value, "--json"]).await
 }
 
 /// Unsets it; with `is_alone` the table that it would leave empty as well.
@@ -163,8 +165,7 @@ pub async fn set_model(gateway: &GatewayId, instance: &Instance, model: &str) ->
 /// # Errors
 /// As [`set_model`].
 pub async fn unset_model(gateway: &GatewayId, instance: &Instance, is_alone: bool) -> Result<(), Failure> {
-    let key = if is_alone { MODEL_KEY.to_owned() } else { format!("{MODEL_KEY}.primary") };
-    Call { gateway, instance }.configure("unset", &key, &[]).await
+    Call { gateway, instance }.unset(if is_alone { MODEL_KEY } else { PRIMARY_MODEL_KEY }).await
 }
 
 /// Takes back what a set-up has set: the gateway gets its key from its store again.
@@ -293,9 +294,9 @@ impl Call<'_> {
     }
 
     async fn take_back(&self, reference: &Reference) -> Result<(), Failure> {
-        self.configure("unset", &reference.key(), &[]).await?;
+        self.unset(&reference.key()).await?;
         match &reference.place {
-            KeyPlace::File { .. } => self.configure("unset", ALIAS_KEY, &[]).await,
+            KeyPlace::File { .. } => self.unset(ALIAS_KEY).await,
             KeyPlace::Entry { name } => self.forget(name).await,
         }
     }
@@ -356,12 +357,22 @@ impl Call<'_> {
         }
     }
 
+    /// Unsets what may be set: the CLI refuses a key that is not there (2026.5.28, 2026.9.6), and one that
+    /// was killed between two keys has left one.
+    async fn unset(&self, key: &str) -> Result<(), Failure> {
+        let config = atomic_file::observe(&self.instance.config_path);
+        match config {
+            FileState::Present(file) if !openclaw_config::may_have(file.document.expose(), key) => Ok(()),
+            _ => self.configure("unset", key, &[]).await,
+        }
+    }
+
     async fn configure(&self, verb: &str, key: &str, value: &[&str]) -> Result<(), Failure> {
         let finished = self.run(&[&["config", verb, key], value].concat(), Identity::Owner, None).await?;
         if finished.succeeded() {
             return Ok(());
         }
-        let why = format!("the configuration of {}: setting {key} {}", self.gateway, ended(&finished));
+        let why = format!("the configuration of {}: {verb} {key} {}", self.gateway, ended(&finished));
         Err(self.failure(why).meaning(if finished.timed_out { Then::Down } else { Then::Again }))
     }
 

@@ -607,3 +607,42 @@ fn where_openclaws_own_health_check_differs_the_doctor_says_why() {
     assert_eq!(found[0].0, "notice", "{found:?}");
     home.finish();
 }
+
+#[test]
+fn what_a_killed_undo_left_of_a_reference_goes_with_the_next_one() {
+    for command in [&["undo"][..], &["setup", "--undo"]] {
+        let home = world("2026.9.6", "manage = true");
+        sync(&home);
+        let alias = json!({"source": "file", "path": mirror(&home), "mode": "json"});
+        // Between the two keys of the reference; and another source of the owner's own.
+        let config = json!({"secrets": {"providers": {"tokensink": alias, "vault": {"source": "env"}}}});
+        home.replace(".openclaw/openclaw.json", config.to_string());
+        configure(&home, "", "command = [\"touch\", \"restarted\"]");
+        fs::remove_file(home.path("calls")).unwrap();
+        let ran = home.run(command);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(calls(&home), ["~/.openclaw config unset secrets.providers.tokensink"]);
+        assert!(!mirror(&home).exists());
+
+        // And after both, with the file alone.
+        home.write(".local/state/tokensink/mirrors/claw.json", "{}");
+        fs::remove_file(home.path("calls")).unwrap();
+        let ran = home.run(command);
+        assert_eq!((ran.code, mirror(&home).exists(), calls(&home)), (0, false, vec![]), "{ran:?}");
+        home.finish();
+    }
+}
+
+#[test]
+fn a_reference_under_a_name_of_the_owners_own_is_taken_back_and_the_name_stays() {
+    let home = world("2026.9.6", "");
+    set_up(&home);
+    sync(&home);
+    assert!(mirror(&home).exists());
+    fs::remove_file(home.path("calls")).unwrap();
+    let ran = home.run(&["undo"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(calls(&home), ["~/.openclaw config unset models.providers.anthropic.apiKey"]);
+    assert!(!mirror(&home).exists());
+    home.finish();
+}

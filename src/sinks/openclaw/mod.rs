@@ -110,6 +110,17 @@ impl<'a> Wanted<'a> {
         (is_left && mirror.is_file()).then_some(mirror)
     }
 
+    /// Whether the instance knows our file as `alias` although no key comes from there: an undo or a set-up
+    /// that was killed between the two left it so.
+    #[must_use]
+    pub fn is_half_referred(&self, instance: &Instance, alias: &str, around: &Around<'_>) -> bool {
+        instance.config.as_ref().map(Document::expose).is_some_and(|config| {
+            let path = openclaw_config::json_file(config, alias);
+            openclaw_config::api_key(config, self.provider()) == ApiKey::Absent
+                && path.is_some_and(|path| expanded(&path, around.home) == self.mirror(around))
+        })
+    }
+
     /// Whether the gateway can read our file: one in a container sees what is mounted there.
     fn is_seen(&self, around: &Around<'_>) -> bool {
         around

@@ -24,7 +24,10 @@ pub fn openclaw_config(bytes: &[u8]) {
             claw::global_order(bytes, "anthropic"),
             claw::api_key(bytes, "anthropic"),
             claw::default_model(bytes),
-            (claw::names_model(bytes), claw::runs_in_cli(bytes, "anthropic", "claude-cli")),
+            (
+                claw::may_have(bytes, "agents.defaults.model.primary"),
+                claw::runs_in_cli(bytes, "anthropic", "claude-cli"),
+            ),
         )
     };
     assert_eq!(read(bytes), read(bytes), "the parser's maps have no order, what is read of them has");
