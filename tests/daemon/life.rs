@@ -184,3 +184,45 @@ fn a_pass_that_could_not_be_made_is_tried_again_within_seconds() {
     daemon.stop();
     home.finish();
 }
+
+#[test]
+fn what_could_not_be_recorded_is_not_done_again_with_every_turn() {
+    let fills = format!("cat /dev/zero >{STATE}/ballast");
+    for (done, config) in [
+        (
+            "the outcome of a restart could not be recorded",
+            format!(
+                "[[sink]]\nid = \"token\"\nlogin = \"claude\"\nkind = \"secret-file\"\n\
+                 path = \"~/sinks/token.json\"\n[[gateway]]\nid = \"claw\"\nsinks = [\"token\"]\n\
+                 min_interval = \"1s\"\napply = \"restart\"\n\
+                 command = [\"/bin/sh\", \"-c\", \"echo done >>done; {fills}; true\"]\n"
+            ),
+        ),
+        (
+            "the outcome of a command could not be recorded",
+            format!(
+                "[[sink]]\nid = \"token\"\nlogin = \"claude\"\nkind = \"command\"\n\
+                 command = [\"/bin/sh\", \"-c\", \"cat >sinks/token.json; echo done >>done; {fills}; true\"]\n"
+            ),
+        ),
+    ] {
+        let home = Home::new();
+        home.mkdir(STATE);
+        home.configure(&format!("[[login]]\nid = \"claude\"\nprovider = \"claude\"\n{config}"));
+        home.holds_tokens("sinks/token.json");
+        home.rotate(&Login::nth(1));
+        let setup = format!("mount -t tmpfs -o size=256k,mode=0700 none {STATE}");
+        let daemon = home.start_as(home.unshared(&setup, &["daemon"]));
+        let (_, said) = home.until_said(daemon.from, done);
+        home.rest();
+        // Events, and a turn for each.
+        for name in ["a", "b"] {
+            home.write(&format!(".claude/{name}"), "");
+            home.rest();
+        }
+        assert_eq!(home.read("done"), "done\n", "{said}");
+        assert!(contains(&home.path("sinks/token.json"), &Login::nth(1).access));
+        daemon.stop();
+        home.finish();
+    }
+}
