@@ -344,9 +344,8 @@ impl Reader<'_> {
         let mut found = BTreeMap::new();
         let Some(Node { value: Value::Table(table), .. }) = s.table.get(key) else { return found };
         for (name, node) in table {
-            let path = format!("{key}.{}", super::error::bounded(name));
             if !super::expand::is_variable(name) {
-                let key_path = format!("{}.{path}", s.path);
+                let key_path = format!("{}.{key}.{}", s.path, super::error::bounded(name));
                 let message = "must have the name of an environment variable";
                 self.errors.push(fault(&node.place, &key_path, BAD_VALUE, message));
                 continue;
@@ -355,7 +354,7 @@ impl Reader<'_> {
             let hidden = !text.is_empty() && is_hidden(name);
             let shown = if hidden { "(hidden)".into() } else { Shown::Text(text.clone()) };
             let origin = Origin::File { file: node.place.file.as_ref().clone(), line: node.place.line };
-            self.push_shown(s, &path, shown, origin);
+            self.push_shown(s, &format!("{key}.{name}"), shown, origin);
             found.insert(name.clone(), text.clone());
         }
         found
