@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tokensink::base::code::{Code, Finding, Severity};
+use tokensink::base::id::{GatewayId, LoginId, SinkId};
 use tokensink::base::time::Timestamp;
 use tokensink::core::alert::Event;
 use tokensink::core::alert::memory::AlertMemory;
-use tokensink::core::model::Desired;
+use tokensink::core::model::{Desired, DesiredGateway, DesiredSink};
 
 use super::script::{ALWAYS, Bench, DAY, START, WORST};
 
@@ -451,6 +452,36 @@ fn an_alert_says_what_since_when_what_it_breaks_and_the_next_command() {
         ("resolved: LOGIN_NEEDED claude on host", "login claude (at work): over, after 2h 5m")
     );
     assert_eq!(message.event, Event::Resolved);
+}
+
+#[test]
+fn what_a_finding_breaks_is_what_goes_without_a_token_because_of_it() {
+    use tokensink::core::alert::words::breaks;
+    let gateway = |id: &str, sinks: &[&str]| DesiredGateway {
+        id: GatewayId::try_new(id).unwrap(),
+        sinks: sinks.iter().map(|sink| SinkId::try_new(*sink).unwrap()).collect(),
+        ..super::month::desired().gateways.remove(0)
+    };
+    let sink = |id: &str, login: &str| DesiredSink {
+        id: SinkId::try_new(id).unwrap(),
+        login: LoginId::try_new(login).unwrap(),
+        ..super::month::desired().sinks.remove(0)
+    };
+    let desired = Desired {
+        sinks: vec![sink("store", "claude"), sink("env", "claude"), sink("other", "codex")],
+        gateways: vec![gateway("claw", &["other", "store"]), gateway("hub", &["env"]), gateway("idle", &[])],
+        ..super::month::desired()
+    };
+    let of = |code, subject: &str| breaks(&desired, &Finding::new(code, WORST, subject, "made up"));
+    let all = ["sink store", "sink env", "gateway claw", "gateway hub"];
+    for code in [Code::LoginNeeded, Code::Husk, Code::AccountMismatch] {
+        assert_eq!(of(code, "claude"), all, "{code}");
+    }
+    assert!(of(Code::RefreshRefused, "claude").is_empty(), "its token is good still");
+    assert_eq!(of(Code::SinkFailed, "store"), ["gateway claw"]);
+    assert_eq!(of(Code::SinkFailed, "store/main"), ["gateway claw"], "a target of it");
+    assert_eq!(of(Code::SinkFailed, "env"), ["gateway hub"]);
+    assert!(of(Code::SinkFailed, "unread").is_empty() && of(Code::SinkFailed, "other2/main").is_empty());
 }
 
 #[test]

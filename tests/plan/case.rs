@@ -80,11 +80,13 @@ struct TargetFile {
     unreadable: Option<String>,
     refused: Option<(Code, String)>,
     mode: Option<String>,
-    /// token (default), oauth, oauth-refresh.
+    /// token (default), oauth, oauth-refresh, mirror.
     form: Option<String>,
     /// A template of this folder.
     template: Option<String>,
     read_live: bool,
+    /// The gateway reloads its store, and may write back what it has read.
+    reloads: bool,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +112,8 @@ struct LoginMemoryFile {
     account: Option<String>,
     /// Source documents of this folder, oldest first.
     lineage: Vec<String>,
+    /// When they were seen first; default an hour ago.
+    seen: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -227,9 +231,10 @@ impl Folder<'_> {
             _ => TargetContent::Absent,
         };
         let form = match target.form.as_deref() {
-            None | Some("token") => EntryForm::Token,
-            Some("oauth") => EntryForm::OAuth { with_refresh: false },
-            Some("oauth-refresh") => EntryForm::OAuth { with_refresh: true },
+            None | Some("token") => SupplyForm::Entry(EntryForm::Token),
+            Some("oauth") => SupplyForm::Entry(EntryForm::OAuth { with_refresh: false }),
+            Some("oauth-refresh") => SupplyForm::Entry(EntryForm::OAuth { with_refresh: true }),
+            Some("mirror") => SupplyForm::Mirror,
             Some(other) => panic!("no form {other}"),
         };
         let template = target
@@ -240,10 +245,14 @@ impl Folder<'_> {
         ObservedTarget {
             path: format!("~/{id}"),
             mode: target.mode.as_deref().or(target.file.as_ref().map(|_| "0600")).map(mode),
-            form: matches!(render, Render::AuthProfiles { .. }).then_some(SupplyForm::Entry(form)),
+            form: matches!(render, Render::AuthProfiles { .. }).then_some(form),
             beside: None,
             template,
-            force: if target.read_live { Force::Nothing } else { Force::Restart },
+            force: match (target.read_live, target.reloads) {
+                (true, _) => Force::Nothing,
+                (_, true) => Force::Reload,
+                _ => Force::Restart,
+            },
             needs_set_up: false,
             release: None,
             unused: None,
@@ -258,7 +267,7 @@ impl Folder<'_> {
         for (login, known) in &file.logins {
             let entry = memory.logins.entry(LoginId::try_new(login.as_str()).unwrap()).or_default();
             for name in &known.lineage {
-                let (record, account) = self.record(name, when("-1h"));
+                let (record, account) = self.record(name, known.seen.as_deref().map_or(when("-1h"), when));
                 entry.remember(record, account.as_ref());
             }
             entry.account = known.account.clone().or(entry.account.take());

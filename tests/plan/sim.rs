@@ -7,7 +7,7 @@ use tokensink::base::fingerprint::FingerprintKey;
 use tokensink::base::time::Timestamp;
 use tokensink::core::clock::Judgement;
 use tokensink::core::memory::Memory;
-use tokensink::core::model::{Desired, Observed, Plan, TargetContent, TargetState, WriteReason};
+use tokensink::core::model::{Desired, Observed, Plan, SupplyForm, TargetContent, TargetState, WriteReason};
 use tokensink::core::{health, plan};
 
 /// Noon of 2026-11-20 (UTC): the present of every case.
@@ -52,6 +52,9 @@ impl World {
             };
             assert_eq!(there, write.planned_against.as_ref(), "{} was planned against this", write.target);
             target.content = TargetContent::Present(write.document.clone());
+            if target.form == Some(SupplyForm::Mirror) {
+                target.mode = Some(0o600);
+            }
             target.mode = target.mode.or(Some(0o600));
             let known = self.memory.targets.entry(write.target.to_string()).or_default();
             known.generation = Some(write.generation.clone());
