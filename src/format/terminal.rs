@@ -69,7 +69,10 @@ impl Address {
 impl Transcript {
     /// Takes what was written to the terminal, in any pieces.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.parser.advance(&mut self.drawn, bytes);
+        // One by one: what vte 0.15 makes of bytes that are no text depends on where a piece ends.
+        for byte in bytes {
+            self.parser.advance(&mut self.drawn, std::slice::from_ref(byte));
+        }
     }
 
     /// True when the words were written anywhere, whatever their case and whatever blanks are
