@@ -110,6 +110,8 @@ fn check(folder: &Path, is_update: bool) -> Result<(), String> {
         .iter()
         .map(|write| (write.target.to_string().replace('/', "_"), write.document.expose().to_vec()))
         .collect();
+    let changes = plan.writes.len() + plan.deliveries.len() + plan.handed.len() + plan.applies.len();
+    assert_eq!(plan.is_empty(), changes == 0, "{}", folder.display());
     case.world.pass();
     sim::assert_settled(&case.world);
 
