@@ -102,5 +102,14 @@ mod tests {
         let Store::Patched(document) = stored else { panic!("patched") };
         let SourceReading::Ok(read) = parse(document.expose()) else { panic!("a login") };
         assert_eq!(read.expires_at, renewed.expires_at);
+        let told = Renewed { access: Some(login.access.clone()), ..renewed };
+        let stored = store(document.expose(), &Secret::new("rt_a".into()), &told).unwrap();
+        let Store::Patched(document) = stored else { panic!("patched") };
+        let SourceReading::Ok(read) = parse(document.expose()) else { panic!("a login") };
+        assert_eq!(
+            read.expires_at,
+            Some(Timestamp::from_millis(1_795_199_075_000)),
+            "the token, not the answer"
+        );
     }
 }

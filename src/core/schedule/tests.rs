@@ -126,6 +126,9 @@ fn an_expiry_is_read_by_the_clock_that_it_was_written_with() {
     let rules = rules(Provider::Claude, Way::Direct, None, 12);
     assert!(matches!(decide(&newest, &known, rules, &wrong(7 * HOUR)), Step::Wait(_)));
     assert_eq!(decide(&newest, &known, rules, &wrong(8 * HOUR - 1_200_000)), Step::Refresh);
+    // Told anew that it jumped: nothing to ask, the expiry was written by that very clock.
+    let jumped = Judgement { standing: Standing::Jumped, ..wrong(6 * HOUR) };
+    assert!(matches!(decide(&newest, &known, rules, &jumped), Step::Wait(_)));
     // Set right in between: the same moment.
     assert_eq!(
         decide(&newest, &known, rules, &Judgement::steady(NOON.moved(8 * HOUR - 1_200_000))),
