@@ -31,7 +31,7 @@ use support::codex;
 use support::host::{Cli, Host, age};
 use support::kills::{assert_tidy, everywhere};
 use support::provider::Pair;
-use support::strace::{Operation, Run, is_long};
+use support::strace::{Operation, Run};
 
 // ---- a pass
 
@@ -403,12 +403,7 @@ fn a_refresh(cli: Cli) {
         |host, what| {
             let (was_sent, then) = (host.requests() == 1, host.place_of_live());
             serde_json::from_str::<Value>(&host.read()).expect("never torn");
-            // As if a minute had passed, and ten seconds of looking for each, for locks that no record says to be ours.
-            let [refresh, legacy, write] = host.locks();
-            let unrecorded = if host.intent().is_some() { vec![write] } else { vec![refresh, legacy, write] };
-            for lock in unrecorded.iter().filter(|lock| lock.exists()) {
-                if is_long() { age(lock, 70) } else { fs::remove_dir(lock).unwrap() }
-            }
+            host.pass_over_locks();
             let next = host.refresh(&[]);
             let is_unknown = next.outcome == "unknown";
             assert!(is_unknown || next.code == Some(0), "{what:?}: {next}");

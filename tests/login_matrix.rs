@@ -89,7 +89,7 @@ fn of_codex(title: &str, at_least: usize, file: &str, prepare: impl Fn() -> Logi
     let holds_new = |bench: &LoginBench| contains(&bench.home.join(file), &bench.live().refresh);
     let was_asked = |bench: &LoginBench| bench.provider.ledger().token_requests().count() > 0;
     both(
-        Points { title, at_least, one_of: 4, is_on_terminal: false },
+        Points { title, at_least, one_of: 4, is_on_terminal: false, is_on_bus: false },
         prepare,
         log_in_to_codex,
         LoginBench::assert_no_secret_in,
@@ -156,7 +156,7 @@ fn of_claude(title: &str, at_least: usize, arguments: &[&str]) {
         contains(&bench.home.join("copy.json"), "CANARY-access") && bench.home.join("followed").exists()
     };
     both(
-        Points { title, at_least, one_of: 2, is_on_terminal: true },
+        Points { title, at_least, one_of: 2, is_on_terminal: true, is_on_bus: false },
         old_login_of_claude,
         |bench| {
             let mut command = bench.command(arguments);
@@ -229,7 +229,7 @@ impl Move {
 fn an_export_that_dies_or_fails_anywhere_leaves_the_login_in_one_place_at_least() {
     let is_here = |scene: &Move| scene.old.read().contains(&scene.old.pair.refresh);
     both(
-        Points { title: "export", at_least: 34, one_of: 4, is_on_terminal: false },
+        Points { title: "export", at_least: 34, one_of: 4, is_on_terminal: false, is_on_bus: false },
         Move::new,
         |scene| {
             let mut command = scene.old.command(&["export", "--yes", "--to", &scene.recipient, "claude"]);
@@ -294,7 +294,7 @@ impl Arrival {
 fn an_import_that_dies_or_fails_anywhere_leaves_the_old_or_the_new_login_and_is_completed_by_the_next() {
     let is_new = |scene: &Arrival| scene.new.read().contains(&scene.old.pair.refresh);
     both(
-        Points { title: "import", at_least: 31, one_of: 4, is_on_terminal: false },
+        Points { title: "import", at_least: 31, one_of: 4, is_on_terminal: false, is_on_bus: false },
         Arrival::new,
         |scene| {
             let mut command = scene.new.command(&["import"]);

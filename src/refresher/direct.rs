@@ -103,9 +103,12 @@ impl Refresh<'_> {
             return Self::outcome(Ended::NotSent, &spent, None, why.to_owned());
         }
         let prepared = match &self.by {
-            Spender::Request(url) => {
-                self.side.request(url, &document, &credential, &token).map(Errand::Request)
-            }
+            // What an exchange left that is accounted for would be taken for what became of this request.
+            Spender::Request(url) => scratch
+                .remove()
+                .map_err(|error| format!("what is left of an exchange cannot be removed: {error}"))
+                .and_then(|()| self.side.request(url, &document, &credential, &token))
+                .map(Errand::Request),
             Spender::Exchange(exchange) => exchange
                 .prepare(self.login, &scratch, &document, &credential, &token)
                 .map(|run| Errand::Exchange(Box::new(run))),

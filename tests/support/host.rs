@@ -11,6 +11,7 @@ use super::claude::in_seconds;
 use super::codex;
 use super::provider::{Pair, Provider};
 use super::run::{Ran, dress, run};
+use super::strace::is_long;
 
 /// The name of the only family.
 pub const FAMILY: &str = "a";
@@ -153,6 +154,15 @@ impl Host {
     pub fn locks(&self) -> [PathBuf; 3] {
         let dir = self.home.join(".claude");
         [dir.join(".oauth_refresh.lock"), self.home.join(".claude.lock"), dir.join(".storage-write.lock")]
+    }
+
+    /// As if a minute had passed, and ten seconds of looking for each, for locks that no record says to be ours.
+    pub fn pass_over_locks(&self) {
+        let [refresh, legacy, write] = self.locks();
+        let unrecorded = if self.intent().is_some() { vec![write] } else { vec![refresh, legacy, write] };
+        for lock in unrecorded.iter().filter(|lock| lock.exists()) {
+            if is_long() { age(lock, 70) } else { std::fs::remove_dir(lock).unwrap() }
+        }
     }
 
     /// Our state directory.

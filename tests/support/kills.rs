@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::in_parallel;
 use super::looks::tree;
-use super::strace::{CALLS, Operation, Run, aimed, is_long};
+use super::strace::{CALLS, Operation, Run, SENDS, aimed, is_long};
 
 /// Calls whose number does not depend on how many processes, log lines or wake-ups there are.
 pub const STEADY: [&str; 9] =
@@ -36,6 +36,8 @@ pub struct Points<'a> {
     pub one_of: usize,
     /// Another program writes to it when it likes: the number of a write is a matter of luck.
     pub is_on_terminal: bool,
+    /// What it sends is seen by others as well: it asks a service manager.
+    pub is_on_bus: bool,
 }
 
 /// The same as `kill`, of a scene that nobody writes to.
@@ -47,7 +49,7 @@ pub fn everywhere<S>(
     run: impl for<'a> Fn(&'a S) -> Run<'a> + Sync,
     judge: impl Fn(&S, &Operation) -> String + Sync,
 ) {
-    kill(Points { title, at_least, one_of, is_on_terminal: false }, prepare, run, judge);
+    kill(Points { title, at_least, one_of, is_on_terminal: false, is_on_bus: false }, prepare, run, judge);
 }
 
 /// Kills the command of a fresh scene before each of its operations, one scene each, and counts what `judge` says.
@@ -57,8 +59,9 @@ pub fn kill<S>(
     run: impl for<'a> Fn(&'a S) -> Run<'a> + Sync,
     judge: impl Fn(&S, &Operation) -> String + Sync,
 ) {
-    let Points { title, at_least, one_of, is_on_terminal } = points;
-    let operations = run(&prepare()).operations(CALLS);
+    let Points { title, at_least, one_of, is_on_terminal, is_on_bus } = points;
+    let calls = if is_on_bus { format!("{CALLS},{SENDS}") } else { CALLS.to_owned() };
+    let operations = run(&prepare()).operations(&calls);
     let mut operations = if is_long() { operations } else { states(operations) };
     operations.retain(|one| is_long() || !is_on_terminal || STEADY.contains(&one.call.as_str()));
     assert!(operations.len() >= at_least, "{title}: {} points: {operations:#?}", operations.len());
@@ -77,8 +80,9 @@ pub fn kill<S>(
             return judge(&scene, operation);
         }
         // How many files are opened before depends on the other processes that there are, how many writes there are
-        // on wake-ups.
-        let is_unsteady = ["openat", "write"].contains(&operation.call.as_str()) || !operation.changes();
+        // on wake-ups, how many messages on how often a manager is asked.
+        let is_unsteady = ["openat", "write", "sendto", "sendmsg"].contains(&operation.call.as_str())
+            || !operation.changes();
         assert!(is_unsteady, "{title}: {operation:?} is not hit");
         "not hit".to_owned()
     };

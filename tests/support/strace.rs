@@ -17,8 +17,12 @@ pub const CALLS: &str = "openat,write,pwrite64,fsync,fdatasync,fallocate,ftrunca
                          execve";
 /// Every call on a socket.
 pub const WIRE: &str = "socket,connect,sendto,sendmsg,writev,recvfrom,recvmsg";
+/// Every call by which a bus, or whoever else is at the other end of a socket, is told something.
+pub const SENDS: &str = "sendto,sendmsg";
 /// What others see of a dead process is the same before and after all other calls.
-const CHANGING: [&str; 18] = [
+const CHANGING: [&str; 20] = [
+    "sendto",
+    "sendmsg",
     "write",
     "pwrite64",
     "fallocate",
@@ -106,13 +110,21 @@ impl Operation {
 pub struct Run<'a> {
     command: Command,
     root: PathBuf,
+    is_alone: bool,
     to_end: Box<dyn Fn(Command) -> Output + 'a>,
 }
 
 impl<'a> Run<'a> {
     /// One that ends by itself, with nothing on its standard input.
     pub fn of(command: Command, root: &Path) -> Self {
-        Self { command, root: root.to_owned(), to_end: Box::new(|mut command| command.output().unwrap()) }
+        let to_end = Box::new(|mut command: Command| command.output().unwrap());
+        Self { command, root: root.to_owned(), is_alone: false, to_end }
+    }
+
+    /// One whose children are none of strace's business: they are never hit by what is meant for it, and when it dies
+    /// nobody waits for them.
+    pub fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
     }
 
     /// One that reads this.
@@ -138,7 +150,7 @@ impl<'a> Run<'a> {
     /// The command under strace.
     fn under(&self, options: &[&str]) -> Command {
         let mut command = Command::new("strace");
-        command.env_clear().args(["-f", "-y", "-s", "0", "-o"]).arg(self.log()).args(options);
+        command.env_clear().args(["-y", "-s", "0", "-o"]).arg(self.log()).args(options);
         command.arg(self.command.get_program()).args(self.command.get_args());
         command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         if let Some(directory) = self.command.get_current_dir() {
@@ -151,7 +163,7 @@ impl<'a> Run<'a> {
     /// Every file operation of one run that concerns its world, in order; the run succeeds.
     #[track_caller]
     pub fn operations(&self, calls: &str) -> Vec<Operation> {
-        let ran = self.end(self.under(&["--seccomp-bpf", "-e", &format!("trace={calls}")]));
+        let ran = self.end(self.under(&["-f", "--seccomp-bpf", "-e", &format!("trace={calls}")]));
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         let found = self.logged();
         // Not what only an unoptimised build asks its descriptors.
@@ -163,12 +175,18 @@ impl<'a> Run<'a> {
     /// What the first process did, as far as it was traced.
     fn logged(&self) -> Vec<Operation> {
         let text = std::fs::read_to_string(self.log()).expect("strace keeps a log");
-        let first = text.split(' ').next().unwrap().to_owned();
+        // Without its children it has no number.
+        let is_number = |word: &&str| word.bytes().all(|b| b.is_ascii_digit());
+        let first = text.split(' ').next().filter(is_number);
         let (home, root) = (self.root.join("home").display().to_string(), self.root.display().to_string());
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let mut found = Vec::new();
         for line in text.lines() {
-            let Some((_, rest)) = line.split_once(' ').filter(|(pid, _)| *pid == first) else { continue };
+            let rest = match first {
+                Some(first) => line.strip_prefix(first).filter(|rest| rest.starts_with(' ')),
+                None => Some(line),
+            };
+            let Some(rest) = rest else { continue };
             // Another process came between: what came of the call is told later.
             if rest.trim_start().starts_with("<...") {
                 let last: Option<&mut Operation> = found.last_mut();
@@ -227,8 +245,9 @@ impl<'a> Run<'a> {
     pub fn killed_at(&self, operation: &Operation, off: isize) -> Command {
         let trace = format!("trace=execve,{}", operation.call);
         let meeting = self.meeting(operation, "signal=KILL", off);
-        let options: Vec<&str> =
-            ["-e", &trace].into_iter().chain(meeting.iter().map(String::as_str)).collect();
+        let with = if self.is_alone { None } else { Some("-f") };
+        let options = with.into_iter().chain(["-e", &trace]);
+        let options: Vec<&str> = options.chain(meeting.iter().map(String::as_str)).collect();
         self.under(&options)
     }
 
@@ -236,7 +255,7 @@ impl<'a> Run<'a> {
     pub fn failing_at(&self, operation: &Operation, error: &str, off: isize) -> Command {
         let trace = format!("trace=execve,{}", operation.call);
         let meeting = self.meeting(operation, &format!("error={error}"), off);
-        let options = ["--seccomp-bpf", "-e", &trace];
+        let options = ["-f", "--seccomp-bpf", "-e", &trace];
         let options: Vec<&str> = options.into_iter().chain(meeting.iter().map(String::as_str)).collect();
         self.under(&options)
     }
@@ -250,7 +269,7 @@ impl<'a> Run<'a> {
             .map(|(o, error)| format!("inject={}:error={error}:when={}", o.call, o.time))
             .collect();
         let options = inject.iter().flat_map(|inject| ["-e", inject]);
-        let options: Vec<&str> = ["--seccomp-bpf", "-e", &trace].into_iter().chain(options).collect();
+        let options: Vec<&str> = ["-f", "--seccomp-bpf", "-e", &trace].into_iter().chain(options).collect();
         self.under(&options)
     }
 
