@@ -18,18 +18,20 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use support::claude::{document, in_seconds};
 use support::host::{Host, Said};
 use support::kills::{Points, assert_tidy, kill};
-use support::looks::contains;
+use support::looks::{contains, tree};
 use support::private_manager::PrivateManager;
-use support::provider::Fault;
-use support::run::run;
+use support::provider::{Fault, Pair};
+use support::run::{Ran, run};
 use support::strace::{CALLS, Operation, Run};
 
 fn write(path: &Path, text: &str) {
@@ -198,4 +200,168 @@ fn an_exchange_that_is_accounted_for_is_not_taken_for_what_became_of_a_later_req
     let next = scene.refresh(&[]);
     assert_eq!((next.outcome.as_str(), scene.host.requests()), ("unknown", 2), "{next}");
     assert!(scene.host.read().contains(&live));
+}
+
+// ---- a set-up with a service manager
+
+const GATEWAY: &str = "openclaw-gateway.service";
+const TIMER: &str = "oauth-sync.timer";
+const OURS: &str = "tokensink.service";
+/// What did this work before.
+const BEFORE: &str = "#!/bin/sh\n\
+    token=$(sed -n 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/p' \"$HOME/.claude/.credentials.json\")\n\
+    sed -i \"s|^ANTHROPIC_OAUTH_TOKEN=.*|ANTHROPIC_OAUTH_TOKEN=$token|\" \"$HOME/stack/.env\"\n";
+
+/// A user's manager, with an OpenClaw whose gateway it runs, and a timer that copies tokens.
+struct Managed {
+    manager: PrivateManager,
+    pair: Pair,
+}
+
+impl Managed {
+    fn new() -> Self {
+        let manager = PrivateManager::start();
+        let (home, pair) = (manager.home(), Pair::invent("claude"));
+        write(&home.join(".claude/.credentials.json"), &document(&pair, in_seconds(8 * 3600)).to_string());
+        write(&home.join(".openclaw/openclaw.json"), "{\"meta\": {\"lastTouchedVersion\": \"2026.2.9\"}}");
+        write(
+            &home.join(".openclaw/agents/main/agent/auth-profiles.json"),
+            "{\"version\": 1, \"profiles\": {}}\n",
+        );
+        write(&home.join("stack/.env"), "OTHER=1\nANTHROPIC_OAUTH_TOKEN=\n");
+        manager.write_script("sync-oauth-token.sh", BEFORE);
+        manager.write_unit(
+            GATEWAY,
+            "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=default.target\n",
+        );
+        manager
+            .write_unit("oauth-sync.service", "[Service]\nType=oneshot\nExecStart=%h/sync-oauth-token.sh\n");
+        manager.write_unit(TIMER, "[Timer]\nOnCalendar=yearly\n[Install]\nWantedBy=timers.target\n");
+        let unit = format!(
+            "[Service]\nType=notify\nExecStart={} daemon\nExecReload=/bin/kill -HUP $MAINPID\nStandardError=append:%h/log\n\
+             Environment=TOKENSINK_LOG=error\n[Install]\nWantedBy=default.target\n",
+            env!("CARGO_BIN_EXE_tokensink")
+        );
+        manager.write_unit(OURS, &unit);
+        manager.daemon_reload();
+        manager.systemctl_ok(&["enable", "--now", GATEWAY, TIMER]);
+        Self { manager, pair }
+    }
+
+    fn set_up() -> Self {
+        let scene = Self::new();
+        let ran = scene.tokensink(SET_UP);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        scene
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.manager.command(env!("CARGO_BIN_EXE_tokensink"));
+        command.args(arguments).env("TOKENSINK_LOG", "error");
+        command
+    }
+
+    fn tokensink(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments), b"")
+    }
+
+    /// Every file of configuration and every unit, ours and others': where links lead, what is written, what runs.
+    fn state(&self) -> BTreeMap<String, String> {
+        let (home, root) = (self.manager.home(), self.manager.home().display().to_string());
+        let mut found = BTreeMap::new();
+        for path in tree(&home.join(".config")).into_iter().filter(|path| path.is_symlink() || path.is_file())
+        {
+            let text = match fs::read_link(&path) {
+                Ok(target) => target.display().to_string(),
+                Err(_) => fs::read_to_string(&path).unwrap(),
+            };
+            found.insert(path.display().to_string().replace(&root, "~"), text.replace(&root, "~"));
+        }
+        for unit in [GATEWAY, TIMER, OURS] {
+            let properties = ["--property=ActiveState", "--property=UnitFileState", "--property=DropInPaths"];
+            let shown = self.manager.systemctl_ok(&[&["show", unit][..], &properties].concat());
+            found.insert(unit.to_owned(), shown);
+        }
+        found
+    }
+
+    fn has_record(&self) -> bool {
+        self.manager.home().join(".local/state/tokensink/setup.json").exists()
+    }
+
+    #[track_caller]
+    fn assert_set_up(&self, whole: &BTreeMap<String, String>, what: &Operation, ran: &Ran) {
+        assert_eq!(ran.code, Some(0), "{what:?}: {ran}");
+        assert_eq!(&self.state(), whole, "{what:?}: {ran}");
+        let home = self.manager.home();
+        for sink in [".openclaw/agents/main/agent/auth-profiles.json", "stack/.env"] {
+            assert!(contains(&home.join(sink), &self.pair.access), "{what:?}: {sink}: {ran}");
+        }
+        assert!(self.has_record(), "{what:?}: nobody takes it back");
+    }
+
+    #[track_caller]
+    fn assert_taken_back(&self, before: &BTreeMap<String, String>, what: &Operation) {
+        let ran = self.tokensink(UNDO);
+        assert_eq!(ran.code, Some(0), "{what:?}: {ran}");
+        assert_eq!(&self.state(), before, "{what:?}: {ran}");
+        assert!(!self.has_record(), "{what:?}");
+        assert_tidy(&self.manager.home(), what);
+    }
+}
+
+const SET_UP: &[&str] = &["setup", "--yes", "--replace"];
+const UNDO: &[&str] = &["setup", "--undo"];
+
+/// Kills the one command, and runs that one then.
+fn managed(title: &str, at_least: usize, one_of: usize, killed: &[&str], then: &[&str]) {
+    let furnished = Managed::new();
+    let before = furnished.state();
+    let ran = furnished.tokensink(SET_UP);
+    let whole = furnished.state();
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert_ne!(before, whole);
+    drop(furnished);
+    kill(
+        Points { title, at_least, one_of, is_on_terminal: false, is_on_bus: true },
+        || if killed == UNDO { Managed::set_up() } else { Managed::new() },
+        |scene| Run::of(scene.command(killed), scene.manager.home().parent().unwrap()).alone(),
+        |scene, what| {
+            let mut state = scene.state();
+            let has = |name: &str, state: &BTreeMap<String, String>| state.get(name).is_some();
+            let line = [
+                ("drop-in", has("~/.config/tokensink/tokensink.d/50-setup.toml", &state)),
+                ("enabled", has("~/.config/systemd/user/default.target.wants/tokensink.service", &state)),
+                ("running", state.remove(OURS).unwrap().contains("=active")),
+                ("timer off", !has("~/.config/systemd/user/timers.target.wants/oauth-sync.timer", &state)),
+            ];
+            let line: Vec<_> = line.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
+            if then == SET_UP {
+                let ran = scene.tokensink(SET_UP);
+                scene.assert_set_up(&whole, what, &ran);
+            }
+            scene.assert_taken_back(&before, what);
+            if line.is_empty() { "nothing then".to_owned() } else { line.join(", ") + " then" }
+        },
+    );
+}
+
+#[test]
+fn a_set_up_with_a_manager_that_dies_anywhere_is_completed_by_the_next() {
+    managed("setup --yes --replace, again", 20, 4, SET_UP, SET_UP);
+}
+
+#[test]
+fn a_set_up_with_a_manager_that_dies_anywhere_is_taken_back_whole() {
+    managed("setup --yes --replace, taken back", 20, 4, SET_UP, UNDO);
+}
+
+#[test]
+fn a_set_up_that_is_half_taken_back_is_taken_back_whole_by_the_next() {
+    managed("setup --undo, again", 20, 4, UNDO, UNDO);
+}
+
+#[test]
+fn a_set_up_that_is_half_taken_back_is_made_again_by_the_next() {
+    managed("setup --undo, set up again", 20, 4, UNDO, SET_UP);
 }

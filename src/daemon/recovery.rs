@@ -22,18 +22,22 @@ pub async fn recover(world: &World, state: &StateDir) {
         Ok(lock) => lock,
         Err(error) => return tracing::warn!("what a crash left is looked for at the next start: {error}"),
     };
-    let targets = world.watched();
-    let mut directories: BTreeSet<PathBuf> =
-        targets.iter().filter_map(|p| p.parent().map(PathBuf::from)).collect();
-    directories.extend(state.directories());
-    // Where `setup` and `login` enter what they made.
-    directories.insert(world.surroundings.config_dir().join("tokensink.d"));
     let mut names = atomic_file::LeftNames::default();
-    for path in targets {
+    for path in world.watched() {
         if let Err(error) = atomic_file::recover(&path, &mut names) {
             tracing::warn!("failed to complete an interrupted write, keeping its copy: {error}");
         }
     }
+    tidy(world, state);
+}
+
+/// Removes the temporary files of dead writers alone. Needs no lock: a writer that lives is seen.
+pub fn tidy(world: &World, state: &StateDir) {
+    let mut directories: BTreeSet<PathBuf> =
+        world.watched().iter().filter_map(|p| p.parent().map(PathBuf::from)).collect();
+    directories.extend(state.directories());
+    // Where `setup` and `login` enter what they made.
+    directories.insert(world.surroundings.config_dir().join("tokensink.d"));
     for directory in directories {
         match atomic_file::remove_stale_temps(&directory, FOREIGN_AGE, clock::now()) {
             Ok(removed) if !removed.is_empty() => {

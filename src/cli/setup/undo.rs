@@ -13,7 +13,7 @@ use crate::cli::{load, output, reload};
 use crate::config::settings::SinkKind;
 use crate::daemon::store::StateDir;
 use crate::daemon::world::World;
-use crate::daemon::{apply, undo};
+use crate::daemon::{apply, recovery, undo};
 use crate::sys::paths::Surroundings;
 use crate::systemd::bus::Scope;
 use crate::systemd::job::ServiceManager;
@@ -57,6 +57,8 @@ pub(super) fn run(ground: &Ground, only: Option<&Path>) -> Exit {
     world = World::new(settings, world.surroundings);
     world.recall(&load::remembered(&state).0);
     let had_record = !record.is_empty();
+    // Nothing of ours may start any more that would look for what one that died left.
+    recovery::tidy(&world, &state);
     match output::block_on(in_order(ground, &world, &state, &mut record, is_managed)) {
         Ok(Ok(count)) => {
             if count == 0 && !had_record {
