@@ -277,10 +277,11 @@ impl Managed {
             };
             found.insert(path.display().to_string().replace(&root, "~"), text.replace(&root, "~"));
         }
+        // By the files: what the manager says was so when it read them last.
         for unit in [GATEWAY, TIMER, OURS] {
-            let properties = ["--property=ActiveState", "--property=UnitFileState", "--property=DropInPaths"];
-            let shown = self.manager.systemctl_ok(&[&["show", unit][..], &properties].concat());
-            found.insert(unit.to_owned(), shown);
+            let enabled = self.manager.systemctl(&["is-enabled", unit]);
+            let shown = self.manager.systemctl_ok(&["show", unit, "-p", "ActiveState", "-p", "DropInPaths"]);
+            found.insert(unit.to_owned(), shown + " " + &String::from_utf8_lossy(&enabled.stdout));
         }
         found
     }
@@ -364,4 +365,21 @@ fn a_set_up_that_is_half_taken_back_is_taken_back_whole_by_the_next() {
 #[test]
 fn a_set_up_that_is_half_taken_back_is_made_again_by_the_next() {
     managed("setup --undo, set up again", 20, 4, UNDO, SET_UP);
+}
+
+/// As one leaves it that died between the change of the files and the word to the manager.
+#[test]
+fn what_is_enabled_is_what_the_files_say_whatever_the_manager_read_before() {
+    let scene = Managed::new();
+    let before = scene.state();
+    let wants = scene.manager.home().join(".config/systemd/user");
+    scene.tokensink(SET_UP).ok();
+    let whole = scene.state();
+    fs::remove_file(wants.join("default.target.wants").join(OURS)).unwrap();
+    scene.tokensink(SET_UP).ok();
+    assert_eq!(scene.state(), whole);
+    scene.manager.systemctl_ok(&["enable", TIMER]);
+    fs::remove_file(wants.join("timers.target.wants").join(TIMER)).unwrap();
+    scene.tokensink(UNDO).ok();
+    assert_eq!(scene.state(), before);
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use zbus::Message;
 use zbus::export::futures_core::Stream;
 
-use super::bus::{BusError, call};
+use super::bus::{BusError, call, from_zbus};
 use super::job::ServiceManager;
 use super::proxy::{MANAGER_INTERFACE, MANAGER_PATH, SERVICE};
 
@@ -32,6 +32,19 @@ impl ServiceManager {
     pub async fn disable(&self, unit: &str) -> Result<(), BusError> {
         self.ask("DisableUnitFiles", &(vec![unit], false)).await?;
         self.ask("Reload", &()).await.map(drop)
+    }
+
+    /// Whether a unit is enabled by its files as they are now. What the manager says of itself
+    /// (`UnitFacts::unit_file_state`) was so when it last read them, which whoever changed them may not have
+    /// lived to ask for.
+    ///
+    /// # Errors
+    /// [`BusError`], also for a unit without a file.
+    pub async fn is_enabled(&self, unit: &str) -> Result<bool, BusError> {
+        let state = self.ask("GetUnitFileState", &unit).await?;
+        let state = state.body();
+        let state = state.deserialize::<&str>().map_err(|error| from_zbus(&error))?;
+        Ok(matches!(state, "enabled" | "enabled-runtime"))
     }
 
     /// Calls a method of the manager; which links it changed is nothing that anybody asks.

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::ground::{Ground, Managers, of_facts};
+use super::ground::{Ground, Managers, look};
 use super::plan::{Facts, Plan, Runner, Step, UNIT};
 use super::record::{DropIn, Kept, Record, Unit};
 use super::tell;
@@ -190,7 +190,7 @@ impl Work<'_> {
 
     async fn enable(&mut self) -> Result<(), String> {
         let (manager, unit, _) = self.runner()?;
-        let now = of_facts(&manager.unit_facts(unit).await.map_err(|error| unreachable(&error))?);
+        let now = look(manager, unit).await.map_err(|error| unreachable(&error))?;
         if now.is_enabled {
             return Ok(());
         }
@@ -276,10 +276,12 @@ impl Work<'_> {
                 output::print(&format!("left      {}: it {}. Type\n  {remedy}\n", found.by, found.deed()));
                 continue;
             };
-            let now = of_facts(&manager.unit_facts(unit).await.map_err(|error| unreachable(&error))?);
+            let now = look(manager, unit).await.map_err(|error| unreachable(&error))?;
+            // Its files alone, by which it was found, decide whether it would come back.
+            let is_enabled = manager.is_enabled(unit).await.map_err(|error| unreachable(&error))?;
             let (name, system) = (unit.to_owned(), scope == UnitScope::System);
             if self.record.replaced.iter().all(|known| (&known.name, known.system) != (&name, system)) {
-                let replaced = Unit { name, system, enabled: now.is_enabled, started: now.is_running };
+                let replaced = Unit { name, system, enabled: is_enabled, started: now.is_running };
                 self.record.replaced.push(replaced);
                 self.record.save(self.state)?;
             }
@@ -290,7 +292,7 @@ impl Work<'_> {
             if !matches!(stopped, RestartOutcome::Stopped | RestartOutcome::NotLoaded) {
                 return Err(format!("{}: {unit} was not stopped: {stopped}", Code::UnitFailed));
             }
-            if now.is_enabled {
+            if is_enabled {
                 manager.disable(unit).await.map_err(|error| unreachable(&error))?;
             }
             output::print(&format!("replaced  {}\n", found.by));

@@ -17,10 +17,10 @@ use crate::sys::account::Account;
 use crate::sys::paths::Surroundings;
 use crate::sys::process::{self, CommandSpec};
 use crate::sys::search;
-use crate::systemd::bus::{BusAddresses, Scope};
+use crate::systemd::bus::{BusAddresses, BusError, Scope};
 use crate::systemd::job::ServiceManager;
 use crate::systemd::login1;
-use crate::systemd::outcome::{LoadState, UnitFacts};
+use crate::systemd::outcome::LoadState;
 
 /// Made by systemd where it is the first process; see sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
@@ -237,18 +237,21 @@ fn runtime(account: &Account, surroundings: &mut Surroundings) -> Runtime {
 
 /// A unit as its manager knows it; nothing without a manager.
 async fn unit_now(manager: Option<&ServiceManager>, unit: &str) -> UnitNow {
-    let facts = match manager {
-        Some(manager) => manager.unit_facts(unit).await.ok(),
-        None => None,
-    };
-    facts.as_ref().map(of_facts).unwrap_or_default()
+    match manager {
+        Some(manager) => look(manager, unit).await.unwrap_or_default(),
+        None => UnitNow::default(),
+    }
 }
 
-/// What matters here of a unit.
-pub(super) fn of_facts(facts: &UnitFacts) -> UnitNow {
-    UnitNow {
+/// What matters here of a unit. It is enabled when its files and its manager say so: one of them alone is
+/// what somebody left who died between the two.
+pub(super) async fn look(manager: &ServiceManager, unit: &str) -> Result<UnitNow, BusError> {
+    let facts = manager.unit_facts(unit).await?;
+    let is_told = matches!(facts.unit_file_state.as_str(), "enabled" | "enabled-runtime");
+    Ok(UnitNow {
         is_installed: matches!(facts.load_state, LoadState::Loaded | LoadState::Merged | LoadState::Stub),
-        is_enabled: matches!(facts.unit_file_state.as_str(), "enabled" | "enabled-runtime"),
+        // One whose file is gone meanwhile is not.
+        is_enabled: is_told && manager.is_enabled(unit).await.unwrap_or(false),
         is_running: facts.active_state.is_running(),
-    }
+    })
 }

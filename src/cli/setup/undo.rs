@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::ground::{Ground, of_facts};
+use super::ground::{Ground, look};
 use super::record::{Kept, Record, Unit, removed};
 use crate::base::code::Code;
 use crate::cli::exit::Exit;
@@ -166,7 +166,7 @@ async fn switch_on(ground: &Ground, unit: &Unit) -> Result<(), String> {
         format!("{}: {name} was not switched on again: {why}", Code::UnitFailed)
     };
     let manager = ServiceManager::connect(scope, &ground.buses()).await.map_err(|e| failed(&e))?;
-    let now = of_facts(&manager.unit_facts(name).await.map_err(|e| failed(&e))?);
+    let now = look(&manager, name).await.map_err(|e| failed(&e))?;
     if !now.is_installed {
         output::print(&format!("left      {name}: there is no such unit any more\n"));
         return Ok(());
