@@ -41,7 +41,7 @@ DENY = $(or $(shell command -v cargo-deny 2>/dev/null),$(TEST_CACHE)/tools/bin/c
 
 # Test files that boot a system, mount file systems or run the real CLIs; they need root.
 SYSTEM_TESTS = alerts system claude_real cli_mode containers crash_login exchange instructions kill_matrix login openclaw_container \
-	openclaw_json openclaw_order openclaw_real packages phone providers_real reauth refresh_faults refresh_races soak views
+	openclaw_json openclaw_order openclaw_real others_matrix packages phone providers_real reauth refresh_faults refresh_races soak views
 
 .DEFAULT_GOAL := build
 
