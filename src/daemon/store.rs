@@ -17,6 +17,7 @@ use crate::core::memory::read::{Newer, Read};
 use crate::core::model::TargetId;
 use crate::refresher::intent::Intents;
 use crate::sys::atomic_file::{self, Expected, FileState, Policy, WriteError, WriteErrorKind};
+use crate::sys::clock;
 use crate::sys::paths::Surroundings;
 
 /// Why the state could not be read or written.
@@ -166,7 +167,7 @@ impl StateDir {
             FileState::Unreadable { reason, .. } => return Err(StoreError::Read(path, reason.to_string())),
             FileState::Present(file) => file.document,
         };
-        let Read { memory, damage } = Memory::read(document.expose())
+        let Read { memory, damage } = Memory::read(document.expose(), clock::now())
             .map_err(|Newer(version)| StoreError::Newer(path.clone(), version))?;
         if let Some(damage) = damage {
             let aside = self.path.join("state.json.unreadable");

@@ -55,11 +55,11 @@ impl fmt::Display for Damage {
 pub struct Newer(pub u64);
 
 impl Memory {
-    /// Reads a document.
+    /// Reads a document. A time in it that cannot be read, and is needed, is `now`.
     ///
     /// # Errors
     /// `Newer`.
-    pub fn read(bytes: &[u8]) -> Result<Read, Newer> {
+    pub fn read(bytes: &[u8], now: Timestamp) -> Result<Read, Newer> {
         let object = || serde_json::from_slice::<Map<String, Value>>(bytes);
         let document = match object() {
             Ok(document) => document,
@@ -77,15 +77,18 @@ impl Memory {
         }
         // Read once more: what is whole, as it is each minute, is not copied for what is not.
         let mut rest = object().map(Value::from).unwrap_or_default();
-        let mut left_out = Left(0);
+        let mut left_out = Left { count: 0, now };
         left_out.of_all(&mut rest);
         let memory = serde_json::from_value(rest).unwrap_or_default();
-        Ok(Read { memory: Self { format_version: 0, ..memory }, damage: Some(Damage::Parts(left_out.0)) })
+        Ok(Read { memory: Self { format_version: 0, ..memory }, damage: Some(Damage::Parts(left_out.count)) })
     }
 }
 
 /// How much was left out.
-struct Left(usize);
+struct Left {
+    count: usize,
+    now: Timestamp,
+}
 
 impl Left {
     /// From the inside out: what holds something odd is as whole as it can be when it is judged itself.
@@ -94,14 +97,12 @@ impl Left {
             self.of_list::<GenerationRecord>(login.get_mut("lineage"));
             self.of_list::<Timestamp>(login.pointer_mut("/refresh/requests"));
             self.of_members::<RefreshMemory>(login.get_mut("refresh"));
-            // Which token went to another host is known, whenever that was.
-            self.of_whole::<Moved>(login.get_mut("moved"), &["at"]);
+            self.of_move(login.get_mut("moved"));
             self.of_members::<LoginMemory>(Some(login));
         }
         entries(document, "targets").for_each(|target| self.of_members::<TargetMemory>(Some(target)));
         for gateway in entries(document, "gateways") {
-            // It has to follow, whenever it was that its sinks changed: once too often at worst.
-            self.of_whole::<Pending>(gateway.get_mut("pending"), &["since", "attempts"]);
+            self.of_pending(gateway.get_mut("pending"));
             self.of_members::<GatewayMemory>(Some(gateway));
         }
         self.of_members::<BTreeMap<LoginId, LoginMemory>>(document.get_mut("logins"));
@@ -113,22 +114,29 @@ impl Left {
         self.of_members::<Memory>(Some(document));
     }
 
-    /// Keeps an object whose being there says the most: where it is not readable as `T`, its `numbers` are 0,
-    /// and if that is not enough, what else is odd goes.
-    fn of_whole<T: DeserializeOwned>(&mut self, value: Option<&mut Value>, numbers: &[&str]) {
-        let is_readable = |members: &Map<_, _>| serde_json::from_value::<T>(members.clone().into()).is_ok();
-        let Some(Value::Object(members)) = value else { return };
-        if is_readable(members) {
-            return;
+    /// Which token went to another host is known, whenever that was.
+    fn of_move(&mut self, value: Option<&mut Value>) {
+        let is_odd = |value: &&mut Value| serde_json::from_value::<Moved>((*value).clone()).is_err();
+        let Some(Value::Object(members)) = value.filter(is_odd) else { return };
+        if members.insert("at".to_owned(), Value::from(self.now.as_millis())).is_some() {
+            self.keeps(false);
         }
-        let zeros: Map<_, _> = numbers.iter().map(|name| ((*name).to_owned(), Value::from(0))).collect();
-        members.extend(zeros.clone());
-        if !is_readable(members) {
-            members.retain(|name, value| {
-                let mut alone = zeros.clone();
-                alone.insert(name.clone(), value.clone());
-                is_readable(&alone)
-            });
+    }
+
+    /// A gateway has to follow, whatever is odd about it. What it takes is a restart where that is not known.
+    fn of_pending(&mut self, value: Option<&mut Value>) {
+        let is_odd = |value: &Value| serde_json::from_value::<Pending>(value.clone()).is_err();
+        let Some(Value::Object(members)) = value.filter(|value| is_odd(value)) else { return };
+        let needed = [("since", self.now.as_millis()), ("attempts", 0)];
+        let needed: Map<_, _> =
+            needed.map(|(name, number)| (name.to_owned(), number.into())).into_iter().collect();
+        members.retain(|name, value| {
+            let mut alone = needed.clone();
+            alone.insert(name.clone(), value.clone());
+            !is_odd(&alone.into())
+        });
+        for (name, number) in needed {
+            members.entry(name).or_insert(number);
         }
         self.keeps(false);
     }
@@ -149,7 +157,7 @@ impl Left {
     }
 
     const fn keeps(&mut self, is_readable: bool) -> bool {
-        self.0 = self.0.saturating_add(!is_readable as usize);
+        self.count = self.count.saturating_add(!is_readable as usize);
         is_readable
     }
 }
@@ -163,10 +171,13 @@ fn entries<'a>(document: &'a mut Value, table: &str) -> impl Iterator<Item = &'a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::model::Force;
     use crate::core::refresh::Stop;
 
+    const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
     fn read(text: &str) -> Read {
-        Memory::read(text.as_bytes()).unwrap()
+        Memory::read(text.as_bytes(), NOW).unwrap()
     }
 
     #[test]
@@ -206,7 +217,7 @@ mod tests {
         }
         for version in [2, u64::from(u32::MAX), u64::MAX] {
             let text = format!("{{\"format_version\":{version},\"logins\":7}}");
-            assert_eq!(Memory::read(text.as_bytes()), Err(Newer(version)));
+            assert_eq!(Memory::read(text.as_bytes(), NOW), Err(Newer(version)));
         }
         assert_eq!(read("{}").damage, None);
     }
@@ -225,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_has_to_follow_still_has_to_whatever_is_odd_about_it() {
+    fn a_gateway_that_has_to_follow_still_has_to_whatever_of_that_is_odd() {
         let pending = |text: &str| {
             let text = format!(
                 r#"{{"format_version":1,"gateways":{{"claw":{{"unit":1,"pending":{text},"ready":true}}}}}}"#
@@ -235,23 +246,27 @@ mod tests {
             assert_eq!(gateway.ready, Some(true), "{text}");
             (gateway.pending, damage)
         };
-        let whole = r#"{"since":5,"token_ends":9,"attempts":2,"not_before":7,"force":"restart","busy":null}"#;
+        let whole = r#"{"since":5,"token_ends":9,"attempts":2,"not_before":7,"force":"reload","busy":null}"#;
         let (known, damage) = pending(whole);
         let (known, at) = (known.unwrap(), Timestamp::from_millis);
-        assert_eq!((known.attempts, known.not_before, damage), (2, Some(at(7)), None));
-        for (odd, token_ends, not_before) in [
-            (whole.replace(":5", ":\"now\""), Some(at(9)), Some(at(7))),
-            (whole.replace(":2", ":-2"), Some(at(9)), Some(at(7))),
-            (whole.replace("\"since\":5,", ""), Some(at(9)), Some(at(7))),
-            (whole.replace(":7", ":[]"), Some(at(9)), None),
-            (whole.replace(":9", ":{}").replace(":2", ":null"), None, Some(at(7))),
-            ("{}".to_owned(), None, None),
+        assert_eq!((known.since, known.attempts, known.not_before, damage), (at(5), 2, Some(at(7)), None));
+        let odd = |from: &str, to: &str| whole.replace(from, to);
+        for (odd, expected) in [
+            (odd(":5", ":\"now\""), Pending { since: NOW, ..known.clone() }),
+            (odd("\"since\":5,", ""), Pending { since: NOW, ..known.clone() }),
+            (odd(":2", ":-2"), Pending { attempts: 0, ..known.clone() }),
+            (odd(":7", ":[]"), Pending { not_before: None, ..known.clone() }),
+            (
+                odd(":9", ":{}").replace(":5", ":null"),
+                Pending { token_ends: None, since: NOW, ..known.clone() },
+            ),
+            (odd("null", "{\"since\":5}"), known.clone()),
+            (odd("reload", "sing"), Pending { force: Force::Restart, ..known.clone() }),
         ] {
-            let (known, damage) = pending(&odd);
-            let known = known.unwrap_or_else(|| panic!("{odd}"));
-            assert_eq!((known.token_ends, known.not_before), (token_ends, not_before), "{odd}");
-            assert_eq!((known.since, known.attempts, damage), (at(0), 0, Some(Damage::Parts(1))), "{odd}");
+            assert_eq!(pending(&odd), (Some(expected), Some(Damage::Parts(1))), "{odd}");
         }
+        let (bare, _) = pending("{}");
+        assert_eq!(bare.map(|bare| (bare.since, bare.force)), Some((NOW, Force::Restart)));
         assert_eq!(pending("7"), (None, Some(Damage::Parts(1))));
         assert_eq!(pending("null"), (None, None));
     }

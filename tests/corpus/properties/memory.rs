@@ -42,7 +42,7 @@ pub fn state(bytes: &[u8]) {
         text = text.replace(word, &format!("\"{}\"", print.as_str()));
     }
     let document = serde_json::from_str::<Map<String, Value>>(&text);
-    let Read { memory, damage } = match Memory::read(text.as_bytes()) {
+    let Read { memory, damage } = match Memory::read(text.as_bytes(), NOW) {
         Ok(read) => read,
         Err(Newer(version)) => {
             assert!(document.unwrap()["format_version"] == version && version > 1);
@@ -90,7 +90,7 @@ fn is_whole(memory: &Memory) {
     let memory = Memory { format_version: Memory::VERSION, ..memory.clone() };
     let written = serde_json::to_vec(&memory).unwrap();
     let alone = Memory { alerts: AlertMemory::default(), ..memory };
-    assert_eq!(Memory::read(&written), Ok(Read { memory: alone, damage: None }));
+    assert_eq!(Memory::read(&written, NOW), Ok(Read { memory: alone, damage: None }));
 }
 
 /// Everything that is decided by what is remembered, in a world with one login and every kind of target.
