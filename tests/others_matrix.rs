@@ -170,25 +170,25 @@ fn exchanged(title: &str, at_least: usize, one_of: usize, has_manager: bool) {
 }
 
 #[test]
-fn an_exchange_by_a_child_that_outlives_us_is_lost_nowhere_and_made_once() {
+fn an_exchange_by_a_child_that_dies_anywhere_is_lost_nowhere_and_made_once() {
     exchanged("exchange by a child", 55, 1, false);
 }
 
 #[test]
-fn an_exchange_by_a_unit_that_outlives_us_is_lost_nowhere_and_made_once() {
-    exchanged("exchange by a unit", 80, 4, true);
+fn an_exchange_by_a_unit_that_dies_anywhere_is_lost_nowhere_and_made_once() {
+    exchanged("exchange by a unit", 60, 4, true);
 }
 
-/// Killed when everything was done but the last removal, in the place of which a request of our own is made next.
+/// Killed when everything was done but the removal of its directory; a request of our own is made next.
 #[test]
 fn an_exchange_that_is_accounted_for_is_not_taken_for_what_became_of_a_later_request() {
     let mut operations = Exchange::new(false).run().operations(CALLS);
     operations.retain(|one| one.call.starts_with("unlink") && one.about.contains("claude.exchange"));
-    let last = operations.first().expect("its scratch directory is removed");
+    let removal = operations.first().expect("its scratch directory is removed");
     let scene = Exchange::new(false);
     let run = scene.run();
-    run.end(run.killed_at(last, 0));
-    assert_eq!(run.aim(last, 0), Ok(()));
+    run.end(run.killed_at(removal, 0));
+    assert_eq!(run.aim(removal, 0), Ok(()));
     drop(run);
     let live = scene.host.live().refresh;
     assert!(scene.host.read().contains(&live) && scene.host.intent().is_none() && scene.scratch().exists());
@@ -200,6 +200,28 @@ fn an_exchange_that_is_accounted_for_is_not_taken_for_what_became_of_a_later_req
     let next = scene.refresh(&[]);
     assert_eq!((next.outcome.as_str(), scene.host.requests()), ("unknown", 2), "{next}");
     assert!(scene.host.read().contains(&live));
+}
+
+#[test]
+fn what_an_exchange_left_and_cannot_be_read_is_kept_whoever_forces_the_next() {
+    let scene = Exchange::new(false);
+    scene.host.provider.set(|s| s.fault = Fault::CutAfterGrant);
+    assert_eq!(scene.refresh(&[]).outcome, "unknown");
+    scene.host.provider.set(|s| s.fault = Fault::None);
+    let left = scene.scratch().join("claude/.credentials.json");
+    fs::remove_file(&left).unwrap();
+    fs::create_dir(&left).unwrap();
+    scene.configure(&format!("mode = \"direct\"\ntoken_url = \"{}\"", scene.host.token_url()));
+    let forced = scene.refresh(&["--force"]);
+    assert_eq!((forced.outcome.as_str(), scene.host.requests()), ("not-sent", 1), "{forced}");
+    assert!(forced.detail.contains(&left.display().to_string()) && left.exists(), "{forced}");
+    // There is nothing in its place any more: whoever forces it now knows what may be lost.
+    fs::remove_dir(&left).unwrap();
+    let forced = scene.refresh(&["--force"]);
+    assert_eq!(
+        (forced.outcome.as_str(), scene.host.requests(), scene.scratch().exists()),
+        ("rejected", 2, false)
+    );
 }
 
 // ---- a set-up with a service manager

@@ -105,8 +105,7 @@ impl Refresh<'_> {
         let prepared = match &self.by {
             // What an exchange left that is accounted for would be taken for what became of this request.
             Spender::Request(url) => scratch
-                .remove()
-                .map_err(|error| format!("what is left of an exchange cannot be removed: {error}"))
+                .clear()
                 .and_then(|()| self.side.request(url, &document, &credential, &token))
                 .map(Errand::Request),
             Spender::Exchange(exchange) => exchange
@@ -280,7 +279,8 @@ impl Refresh<'_> {
         };
         if found.answer.is_none() && found.unread.is_none() && scratch.is_there() {
             match self.in_scratch(intent, scratch, &found).await {
-                Ok(answer) => found.answer = answer,
+                Ok(Some(answer)) => found.answer = Some(answer),
+                Ok(None) => found.unread = scratch.unread(),
                 Err(outcome) => return Resolved::Ended(outcome),
             }
         }

@@ -264,7 +264,7 @@ impl Scratch {
     /// Makes it anew. A CLI that finds an old login in it spends the token twice.
     fn make(&self) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("scratch directory {}: {error}", self.0.display());
-        self.remove().map_err(failed)?;
+        self.clear()?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.config()).map_err(failed)?;
         for (path, content) in [(self.marker(), MARK), (self.output(), &b"\n"[..])] {
             let document = Document::new(content.to_vec());
@@ -290,6 +290,21 @@ impl Scratch {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// As [`Self::remove`], for what comes next.
+    ///
+    /// # Errors
+    /// A sentence that names it, when it cannot be removed.
+    pub fn clear(&self) -> Result<(), String> {
+        self.remove().map_err(|error| format!("scratch directory {}: {error}", self.0.display()))
+    }
+
+    /// The CLI's credentials, where they are there and cannot be read.
+    #[must_use]
+    pub fn unread(&self) -> Option<PathBuf> {
+        let path = self.credentials();
+        matches!(atomic_file::observe(&path), FileState::Unreadable { .. }).then_some(path)
     }
 
     /// Waits for a CLI that an earlier run of ours started here; `false` when it still runs after
