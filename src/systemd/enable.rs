@@ -15,6 +15,9 @@ use super::bus::{BusError, call, from_zbus};
 use super::job::ServiceManager;
 use super::proxy::{MANAGER_INTERFACE, MANAGER_PATH, SERVICE};
 
+/// What a manager says of a unit without a file (systemd 252 and 257).
+const NO_FILE: [&str; 2] = ["org.freedesktop.DBus.Error.FileNotFound", "org.freedesktop.systemd1.NoSuchUnit"];
+
 impl ServiceManager {
     /// Enables a unit: its links are made, and the manager reads its unit files again.
     ///
@@ -34,14 +37,19 @@ impl ServiceManager {
         self.ask("Reload", &()).await.map(drop)
     }
 
-    /// Whether a unit is enabled by its files as they are now. What the manager says of itself
-    /// (`UnitFacts::unit_file_state`) was so when it last read them, which whoever changed them may not have
-    /// lived to ask for.
+    /// Whether a unit is enabled by its files as they are now; one without a file is not. The manager's own
+    /// word (`UnitFacts::unit_file_state`) is from when it last read them: somebody may have changed them
+    /// since, and died before asking for a reload.
     ///
     /// # Errors
-    /// [`BusError`], also for a unit without a file.
+    /// [`BusError`].
     pub async fn is_enabled(&self, unit: &str) -> Result<bool, BusError> {
-        let state = self.ask("GetUnitFileState", &unit).await?;
+        let state = match self.ask("GetUnitFileState", &unit).await {
+            Err(BusError::Refused { error_name }) if NO_FILE.contains(&error_name.as_str()) => {
+                return Ok(false);
+            }
+            state => state?,
+        };
         let state = state.body();
         let state = state.deserialize::<&str>().map_err(|error| from_zbus(&error))?;
         Ok(matches!(state, "enabled" | "enabled-runtime"))

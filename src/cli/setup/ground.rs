@@ -243,15 +243,14 @@ async fn unit_now(manager: Option<&ServiceManager>, unit: &str) -> UnitNow {
     }
 }
 
-/// What matters here of a unit. It is enabled when its files and its manager say so: one of them alone is
-/// what somebody left who died between the two.
+/// What matters here of a unit. It is enabled when its files and its manager say so: where one of them alone
+/// does, enabling it again brings them together.
 pub(super) async fn look(manager: &ServiceManager, unit: &str) -> Result<UnitNow, BusError> {
     let facts = manager.unit_facts(unit).await?;
     let is_told = matches!(facts.unit_file_state.as_str(), "enabled" | "enabled-runtime");
     Ok(UnitNow {
         is_installed: matches!(facts.load_state, LoadState::Loaded | LoadState::Merged | LoadState::Stub),
-        // One whose file is gone meanwhile is not.
-        is_enabled: is_told && manager.is_enabled(unit).await.unwrap_or(false),
+        is_enabled: is_told && manager.is_enabled(unit).await?,
         is_running: facts.active_state.is_running(),
     })
 }
