@@ -190,7 +190,7 @@ pub fn instances(world: &World, memory: &Memory, gateway: &GatewaySettings) -> V
     found.collect()
 }
 
-/// The instances whose configuration refers to what we supply, each with what it refers to and the
+/// The instances whose configuration refers to what we supply, or knows it still, each with what it refers to and the
 /// gateway that reads it.
 #[must_use]
 pub fn references(world: &World) -> Vec<(GatewayId, Instance, Reference)> {

@@ -165,13 +165,19 @@ pub async fn reference(
     openclaw::take_back(gateway, instance, reference).await.map_err(|failure| failure.summary)?;
     let what = match &reference.place {
         KeyPlace::File { path, .. } => {
+            if openclaw::may_mention(gateway, instance, path) {
+                said.push(format!(
+                    "left      {}: the configuration of {gateway} speaks of it",
+                    path.display()
+                ));
+                return Ok(said);
+            }
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(format!("{}: {error}", path.display()));
                 }
-                _ => {}
+                _ => path.display().to_string(),
             }
-            path.display().to_string()
         }
         KeyPlace::Entry { name } => name.clone(),
     };

@@ -4,6 +4,9 @@
 //! no decision is ever made more permissive by a missing fact.
 //! Facts: OpenClaw 2026.2.26 and 2026.9.6.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use jsonc_parser::{JsonObject, JsonValue, ParseOptions, parse_to_value};
 
 use super::text_of;
@@ -135,6 +138,37 @@ fn json_file_in(root: &JsonObject<'_>, alias: &str) -> Option<String> {
     let source = object(object(object(root, "secrets")?, "providers")?, alias)?;
     let is_json = text(source, "source")? == "file" && text(source, "mode").is_none_or(|mode| mode == "json");
     text(source, "path").filter(|_| is_json)
+}
+
+/// Whether a secret is taken from the source `alias` anywhere, or may be: also where the configuration is not
+/// understood or includes others.
+#[must_use]
+pub fn may_take_from(bytes: &[u8], alias: &str) -> bool {
+    let Some(root) = root(bytes) else { return true };
+    let mut rest = vec![JsonValue::Object(root)];
+    while let Some(value) = rest.pop() {
+        match value {
+            JsonValue::Object(object) => {
+                let is_reference = text(&object, "provider").is_some_and(|provider| provider == alias)
+                    && object.get("source").is_some();
+                if is_reference || object.get("$include").is_some() {
+                    return true;
+                }
+                rest.extend(object.into_iter().map(|(_, value)| value));
+            }
+            JsonValue::Array(list) => rest.extend(list),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a configuration speaks of a file, by its name and that of its directory. Whoever does may read it
+/// in a way that is not known here.
+#[must_use]
+pub fn mentions(bytes: &[u8], path: &Path) -> bool {
+    let end = || Some([path.parent()?.file_name()?, path.file_name()?].join(OsStr::new("/")));
+    end().is_none_or(|end| bytes.windows(end.len()).any(|bytes| bytes == end.as_encoded_bytes()))
 }
 
 /// The default model (`agents.defaults.model.primary`), and whether it stands alone there.
@@ -343,6 +377,30 @@ mod tests {
         {
             assert_eq!(api_key(odd.as_bytes(), "anthropic"), ApiKey::Other, "{odd}");
         }
+    }
+
+    #[test]
+    fn who_takes_a_secret_from_a_source_is_seen_wherever_that_is_said() {
+        let source =
+            r#""secrets": {"providers": {"ours": {"source": "file", "path": "/s/mirrors/claw.json"}}}"#;
+        let reference = r#"{"source": "file", "provider": "ours", "id": "/a"}"#;
+        let config = |more: &str| format!("{{{source}{more}}}");
+        for (more, expected) in [
+            (String::new(), false),
+            (format!(r#","models": {{"providers": {{"proxy": {{"apiKey": {reference}}}}}}}"#), true),
+            (format!(r#","channels": {{"all": [1, {{"token": {reference}}}]}}"#), true),
+            (r#","auth": {"profiles": {"a": {"provider": "ours"}}}"#.to_owned(), false),
+            (r#","models": {"$include": "x"}"#.to_owned(), true),
+        ] {
+            let config = config(&more);
+            assert_eq!(may_take_from(config.as_bytes(), "ours"), expected, "{config}");
+            assert!(may_take_from(config.as_bytes(), "others") == more.contains("$include"), "{config}");
+            assert!(mentions(config.as_bytes(), Path::new("/elsewhere/mirrors/claw.json")), "{config}");
+            assert!(!mentions(config.as_bytes(), Path::new("/s/mirrors/paw.json")), "{config}");
+        }
+        assert!(may_take_from(b"{", "ours") && mentions(b"", Path::new("/")));
+        assert_eq!(json_file(config("").as_bytes(), "ours").as_deref(), Some("/s/mirrors/claw.json"));
+        assert_eq!(json_file(config("").as_bytes(), "others"), None);
     }
 
     #[test]

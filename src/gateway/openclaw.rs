@@ -3,7 +3,7 @@
 //! without interrupting a turn, and, where the owner agreed, the set-up of that reference by the CLI. Never `doctor --fix`, never a signal: SIGUSR1 opens an inspector in 2026.9.6.
 //! Facts: OpenClaw 2026.2.26 (first with a reload), 2026.7.1, 2026.8.2 and 2026.9.6 by running.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -180,6 +180,12 @@ pub async fn take_back(
     Call { gateway, instance }.take_back(reference).await
 }
 
+/// Whether its configuration speaks of a file, or may.
+#[must_use]
+pub fn may_mention(gateway: &GatewayId, instance: &Instance, path: &Path) -> bool {
+    Call { gateway, instance }.may(|config| openclaw_config::mentions(config, path))
+}
+
 /// Whether the gateway has work in hand that a restart would interrupt; `None` where it does not say
 /// (it does from 2026.5.28 on).
 pub async fn is_busy(gateway: &GatewayId, instance: &Instance) -> Option<bool> {
@@ -293,9 +299,13 @@ impl Call<'_> {
         self.configure("set", &reference.key(), &[&reference.value().to_string(), "--json"]).await
     }
 
+    /// A name by which something else takes a secret from our file stays.
     async fn take_back(&self, reference: &Reference) -> Result<(), Failure> {
         self.unset(&reference.key()).await?;
         match &reference.place {
+            KeyPlace::File { .. } if self.may(|config| openclaw_config::may_take_from(config, ALIAS)) => {
+                Ok(())
+            }
             KeyPlace::File { .. } => self.unset(ALIAS_KEY).await,
             KeyPlace::Entry { name } => self.forget(name).await,
         }
@@ -305,8 +315,8 @@ impl Call<'_> {
     async fn forget(&self, name: &str) -> Result<(), Failure> {
         match self.ask("secrets.store.delete", StoreDelete { name }).await {
             Ok(Some(answer)) if is_ok(&answer) => return Ok(()),
-            Ok(_) | Err(Failure { then: Then::Down, .. }) => {}
-            Err(failure) => return Err(failure),
+            // Down, or busy with its changed configuration: its CLI removes it all the same.
+            Ok(_) | Err(_) => {}
         }
         let finished = self.run(&["secrets", "store", "rm", "--yes", name], Identity::Owner, None).await?;
         let why =
@@ -360,10 +370,18 @@ impl Call<'_> {
     /// Unsets what may be set: the CLI refuses a key that is not there (2026.5.28, 2026.9.6), and one that
     /// was killed between two keys has left one.
     async fn unset(&self, key: &str) -> Result<(), Failure> {
-        let config = atomic_file::observe(&self.instance.config_path);
-        match config {
-            FileState::Present(file) if !openclaw_config::may_have(file.document.expose(), key) => Ok(()),
-            _ => self.configure("unset", key, &[]).await,
+        if self.may(|config| openclaw_config::may_have(config, key)) {
+            self.configure("unset", key, &[]).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What holds of the configuration as it is now, and may hold of one that cannot be read.
+    fn may(&self, holds: impl Fn(&[u8]) -> bool) -> bool {
+        match atomic_file::observe(&self.instance.config_path) {
+            FileState::Present(file) => holds(file.document.expose()),
+            _ => true,
         }
     }
 

@@ -634,15 +634,48 @@ fn what_a_killed_undo_left_of_a_reference_goes_with_the_next_one() {
 }
 
 #[test]
-fn a_reference_under_a_name_of_the_owners_own_is_taken_back_and_the_name_stays() {
+fn a_reference_under_a_name_of_the_owners_own_is_taken_back_and_the_name_stays_with_its_file() {
     let home = world("2026.9.6", "");
     set_up(&home);
     sync(&home);
-    assert!(mirror(&home).exists());
+    let config = home.read(".openclaw/openclaw.json");
+    // What is unset is gone from the file, and the rest of it is there.
+    let cli = CLI.replace("echo '{}' >", "sed -i 's/\"models\"/\"removed\"/' ");
+    let cli = home.replace("package/openclaw.mjs", cli);
+    fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(home.path("calls")).unwrap();
     let ran = home.run(&["undo"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(calls(&home), ["~/.openclaw config unset models.providers.anthropic.apiKey"]);
-    assert!(!mirror(&home).exists());
+    assert_ne!(home.read(".openclaw/openclaw.json"), config);
+    assert!(mirror(&home).exists() && ran.stdout.contains("speaks of it"), "{ran:?}");
+    home.finish();
+}
+
+#[test]
+fn what_something_else_takes_from_our_file_stays_when_a_set_up_is_taken_back() {
+    let home = world("2026.9.6", "manage = true");
+    sync(&home);
+    let alias = json!({"source": "file", "path": mirror(&home), "mode": "json"});
+    let reference = json!({"source": "file", "provider": "tokensink", "id": "/anthropic/accessToken"});
+    for key in ["anthropic", "proxy"] {
+        // As a whole, and as an undo that was killed left it.
+        let mut providers = json!({"proxy": {"apiKey": reference}});
+        providers[key] = json!({"apiKey": reference});
+        let config =
+            json!({"secrets": {"providers": {"tokensink": alias}}, "models": {"providers": providers}});
+        home.replace(".openclaw/openclaw.json", config.to_string());
+        let cli = CLI.replace("echo '{}' >", "sed -i 's/\"anthropic\":{/\"gone\":{/' ");
+        let cli = home.replace("package/openclaw.mjs", cli);
+        fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
+        configure(&home, "", "command = [\"touch\", \"restarted\"]");
+        fs::remove_file(home.path("calls")).unwrap_or_default();
+        let ran = home.run(&["setup", "--undo"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let unset = calls(&home).into_iter().filter(|call| call.contains("config unset")).collect::<Vec<_>>();
+        let own = "~/.openclaw config unset models.providers.anthropic.apiKey".to_owned();
+        assert_eq!(unset, if key == "anthropic" { vec![own] } else { vec![] });
+        assert!(mirror(&home).exists(), "{ran:?}");
+    }
     home.finish();
 }

@@ -5,7 +5,6 @@
 pub mod probe;
 pub mod units;
 
-use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -103,20 +102,18 @@ impl<'a> Wanted<'a> {
     pub fn left(&self, instance: &Instance, around: &Around<'_>) -> Option<PathBuf> {
         let config = instance.config.as_ref()?.expose();
         let mirror = self.mirror(around);
-        // Whoever mentions it may read it in a way that is not known here.
-        let end = [mirror.parent()?.file_name()?, mirror.file_name()?].join(OsStr::new("/"));
-        let is_mentioned = config.windows(end.len()).any(|bytes| bytes == end.as_encoded_bytes());
-        let is_left = openclaw_config::api_key(config, self.provider()) == ApiKey::Absent && !is_mentioned;
+        let is_left = openclaw_config::api_key(config, self.provider()) == ApiKey::Absent
+            && !openclaw_config::mentions(config, &mirror);
         (is_left && mirror.is_file()).then_some(mirror)
     }
 
-    /// Whether the instance knows our file as `alias` although no key comes from there: an undo or a set-up
-    /// that was killed between the two left it so.
+    /// Whether the instance knows our file as `alias` although nothing is taken from there: an undo or a
+    /// set-up that was killed between the two left it so.
     #[must_use]
     pub fn is_half_referred(&self, instance: &Instance, alias: &str, around: &Around<'_>) -> bool {
         instance.config.as_ref().map(Document::expose).is_some_and(|config| {
             let path = openclaw_config::json_file(config, alias);
-            openclaw_config::api_key(config, self.provider()) == ApiKey::Absent
+            !openclaw_config::may_take_from(config, alias)
                 && path.is_some_and(|path| expanded(&path, around.home) == self.mirror(around))
         })
     }
