@@ -86,7 +86,8 @@ pub fn kill<S>(
         assert!(is_unsteady, "{title}: {operation:?} is not hit");
         "not hit".to_owned()
     };
-    let outcomes = in_parallel(&operations, 4, |operation| {
+    // A manager and a bus each, and many of them start slowly.
+    let outcomes = in_parallel(&operations, if is_on_bus { 2 } else { 4 }, |operation| {
         // One that fails does not hide the others.
         let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(operation)));
         judged.map_err(|_| operation.clone())
@@ -100,7 +101,8 @@ pub fn kill<S>(
     let line: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     println!("{title}: {} points: {}", operations.len(), line.join(", "));
     let part = if is_long() && is_on_terminal { 2 } else { 3 };
-    assert!(counts.get("not hit").is_none_or(|missed| missed * part < operations.len()), "{title}: {line:?}");
+    let is_enough = |missed: &usize| *missed <= 3 || missed * part < operations.len();
+    assert!(counts.get("not hit").is_none_or(is_enough), "{title}: {line:?}");
 }
 
 /// Nothing of ours that is not complete.

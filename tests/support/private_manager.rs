@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -105,7 +106,7 @@ impl PrivateManager {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path().join(name)).unwrap();
         }
         let ready = UnixDatagram::bind(dir.path().join("ready")).unwrap();
-        ready.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        ready.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
 
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -116,6 +117,8 @@ impl PrivateManager {
             .arg(&group)
             .env("SYSTEMD", SYSTEMD)
             .env("ISOLATION", isolation)
+            // What ends a test and its group must leave somebody to clean up.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -111,20 +111,28 @@ pub fn gateway(bytes: &[u8]) {
     }
 }
 
+/// The whole of an answer. What nobody reads of one need not be well-formed: numbers of any size, bytes that are
+/// no text.
+fn well_formed(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice(bytes).ok()
+}
+
 /// The manifest of a package.
 pub fn manifest(bytes: &[u8]) {
     if let Some((release, _)) = release_of(bytes) {
-        let value: Value = serde_json::from_str(&String::from_utf8_lossy(bytes)).unwrap();
-        let is_named = |name: &str| value["name"] == name;
-        assert!(["openclaw", "clawdbot", "moltbot"].into_iter().any(is_named), "{}", value["name"]);
+        if let Some(value) = well_formed(bytes) {
+            let is_named = |name: &str| value["name"] == name;
+            assert!(["openclaw", "clawdbot", "moltbot"].into_iter().any(is_named), "{}", value["name"]);
+        }
         assert_eq!(tokensink::format::release::Release::parse(&release.to_string()), Some(release));
     }
 }
 
 /// The answer of an ntfy server; of Codex's own endpoint for another device; and a lock of OpenClaw's.
 pub fn small(bytes: &[u8]) {
-    if ntfy::is_taken(bytes, "made-up-topic") {
-        let value: Value = serde_json::from_slice(bytes).unwrap();
+    if ntfy::is_taken(bytes, "made-up-topic")
+        && let Some(value) = well_formed(bytes)
+    {
         assert!(value["event"] == "message" && value["topic"] == "made-up-topic" && value["id"] != "");
     }
     if let Some(given) = Given::parse(bytes) {
@@ -134,17 +142,16 @@ pub fn small(bytes: &[u8]) {
     for status in [200, 299, 400, 403, 404, 500] {
         if let Ok((code, verifier)) = judge(status, bytes) {
             assert!((200..300).contains(&status));
-            let value: Value = serde_json::from_slice(bytes).unwrap();
-            assert!(
+            assert!(well_formed(bytes).is_none_or(|value| {
                 value["authorization_code"] == code.expose() && value["code_verifier"] == verifier.expose()
-            );
+            }));
         }
     }
     // A lock that says nothing that counts is judged by its age, and never by us.
     let now = Timestamp::from_millis(1_795_176_000_000);
     if lock::is_over(bytes, false, now) {
-        let value: Value = serde_json::from_slice(bytes).unwrap();
-        assert!(value["pid"].is_number() && value["createdAt"].is_string());
+        let said = well_formed(bytes);
+        assert!(said.is_none_or(|value| value["pid"].is_number() && value["createdAt"].is_string()));
         assert!(lock::is_over(bytes, true, now));
     }
 }
