@@ -60,8 +60,12 @@ fn replaced(text: &str, before: &[(String, String)], key: &str) {
     let old: Value = serde_json::from_str(raw).unwrap();
     doc.set(&[key], &old).unwrap();
     let undone = text_of(doc, &edited);
-    assert_eq!(serde_json::from_str::<Value>(&undone).unwrap(), serde_json::from_str::<Value>(text).unwrap());
     let spelled = old.to_string();
+    // A number with more digits than a double has is another one when it was written and read once more.
+    if serde_json::from_str::<Value>(&spelled).unwrap() == old {
+        let values = [&undone, text].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(values[0], values[1]);
+    }
     if !old.is_object() && !old.is_array() && spelled == *raw {
         assert_eq!(undone, text, "an edit and its undoing leave nothing");
     }

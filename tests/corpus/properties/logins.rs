@@ -28,8 +28,11 @@ pub fn claude(bytes: &[u8]) {
         }
         match claudes::enter(None, bytes) {
             Err(error) => tells_nothing(&error),
-            // The login alone is the login.
-            Ok(lone) => assert_eq!(claudes::parse(lone.expose()), claudes::parse(bytes)),
+            // The login alone is the login, where it is one: a time that is no whole number comes along no further.
+            Ok(lone) => {
+                let whole = claudes::parse(bytes);
+                assert!(!matches!(whole, SourceReading::Ok(_)) || claudes::parse(lone.expose()) == whole);
+            }
         }
     });
 }
