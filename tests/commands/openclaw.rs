@@ -624,9 +624,16 @@ fn what_a_killed_undo_left_of_a_reference_goes_with_the_next_one() {
         assert_eq!(calls(&home), ["~/.openclaw config unset secrets.providers.tokensink"]);
         assert!(!mirror(&home).exists());
 
+        // A key that the owner has set since is none of ours.
+        let own = json!({"secrets": {"providers": {"tokensink": alias}},
+            "models": {"providers": {"anthropic": {"apiKey": "sk-ant-api03-own"}}}});
+        home.replace(".openclaw/openclaw.json", own.to_string());
+        fs::remove_file(home.path("calls")).unwrap();
+        assert_eq!((home.run(command).code, calls(&home)), (0, vec![]));
+        home.replace(".openclaw/openclaw.json", "{}\n");
+
         // And after both, with the file alone.
         home.write(".local/state/tokensink/mirrors/claw.json", "{}");
-        fs::remove_file(home.path("calls")).unwrap();
         let ran = home.run(command);
         assert_eq!((ran.code, mirror(&home).exists(), calls(&home)), (0, false, vec![]), "{ran:?}");
         home.finish();

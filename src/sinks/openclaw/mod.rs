@@ -107,13 +107,14 @@ impl<'a> Wanted<'a> {
         (is_left && mirror.is_file()).then_some(mirror)
     }
 
-    /// Whether the instance knows our file as `alias` although nothing is taken from there: an undo or a
-    /// set-up that was killed between the two left it so.
+    /// Whether the instance knows our file as `alias` although the provider has no key and nothing is taken
+    /// from there: an undo or a set-up that was killed between the two left it so.
     #[must_use]
     pub fn is_half_referred(&self, instance: &Instance, alias: &str, around: &Around<'_>) -> bool {
         instance.config.as_ref().map(Document::expose).is_some_and(|config| {
             let path = openclaw_config::json_file(config, alias);
-            !openclaw_config::may_take_from(config, alias)
+            openclaw_config::api_key(config, self.provider()) == ApiKey::Absent
+                && !openclaw_config::may_take_from(config, alias)
                 && path.is_some_and(|path| expanded(&path, around.home) == self.mirror(around))
         })
     }
