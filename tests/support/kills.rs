@@ -101,7 +101,8 @@ pub fn kill<S>(
     let line: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     println!("{title}: {} points: {}", operations.len(), line.join(", "));
     let part = if is_long() && is_on_terminal { 2 } else { 3 };
-    let is_enough = |missed: &usize| *missed <= 3 || missed * part < operations.len();
+    // Of the few points of a scene with a manager three may be a matter of luck.
+    let is_enough = |missed: &usize| (is_on_bus && *missed <= 3) || missed * part < operations.len();
     assert!(counts.get("not hit").is_none_or(is_enough), "{title}: {line:?}");
 }
 
